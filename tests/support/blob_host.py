@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(412)
             return
         self.server.blobs[self._name()] = data
-        self.answer(200)
+        self.answer(200, Taskyard_Blob=self._name())
 
     def _note(self) -> None:
         with self.server.lock:

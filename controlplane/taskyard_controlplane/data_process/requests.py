@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.errors import DigestMismatch, InvalidRequest, PayloadTooLarge, TaskyardError
+from taskyard_contract.transport.http_requests import BLOB_HEADER
 from taskyard_controlplane.blobs.directory import DirectoryStore
 from taskyard_controlplane.blobs.interface import Incoming
 from taskyard_controlplane.data_process.callers import (
@@ -33,8 +34,6 @@ from taskyard_controlplane.data_process.refusals import Refused
 from taskyard_controlplane.data_process.tickets import Seal, Ticket
 from taskyard_controlplane.data_process.uploads import WAIT_SECONDS, Uploads
 
-BLOB_HEADER: Final = "Taskyard-Blob"
-"""In every success: which blob it is. What answers without it is another server."""
 FINISH_SECONDS: Final = 600.0
 """For what the disk still has to do with an upload: a disk is slow, but no peer that holds somebody up."""
 DRAIN_SECONDS: Final = 2.0

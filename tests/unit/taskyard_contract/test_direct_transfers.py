@@ -307,6 +307,24 @@ def test_who_does_not_take_uploads_is_left_alone(stage: Stage, number: int) -> N
     assert len(stage.host.requests) == 1
 
 
+@pytest.mark.parametrize("named", [{}, {"Taskyard_Blob": result_name(bytes(16), 2)}])
+def test_a_success_of_another_program_at_that_port_is_not_believed(
+    stage: Stage, named: dict[str, str]
+) -> None:
+    stage.host.blobs.clear()
+    stage.host.always = status(201, **named)
+    assert not stage.stored(DATA)
+    assert not stage.stored(DATA)
+    assert len(stage.host.requests) == 1
+
+
+def test_a_provider_need_not_name_the_blob_because_the_control_plane_looks(stage: Stage) -> None:
+    stage.host.blobs.clear()
+    stage.host.always = status(200)
+    stage.plane.confirm = True
+    assert stage.stored(DATA)
+
+
 def test_a_file_that_is_damaged_is_not_sent(stage: Stage, tmp_path: Path) -> None:
     stage.plane.confirm = True
     for damaged in (DATA[:-1], DATA[:-1] + b"!", DATA + b"!"):

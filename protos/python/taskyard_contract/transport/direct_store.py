@@ -18,6 +18,7 @@ from taskyard_contract.blobs.names import name_of
 from taskyard_contract.errors import DigestMismatch
 from taskyard_contract.transport.blob_transfer import check_of
 from taskyard_contract.transport.http_requests import (
+    BLOB_HEADER,
     Broken,
     Elsewhere,
     Requests,
@@ -100,6 +101,7 @@ class Storing:
         self._ref = ref
         self._source = source
         self._requests = Requests()
+        self._is_checked = False
         self._md5 = ""
 
     progress: int = 0
@@ -122,6 +124,7 @@ class Storing:
             OSError: It cannot be read.
         """
         more = {"Content-Length": str(self._ref.size)}
+        self._is_checked = is_checked
         if not is_checked:
             self._md5 = self._md5 or self._checked()
             more["Content-MD5"] = self._md5
@@ -156,10 +159,18 @@ class Storing:
             raise
         except OSError as error:
             try:
-                answer_of(connection).close()
+                self._confirmed(connection)
             except Broken:
                 raise lost(error) from None
         else:
             if sent != self._ref.size:
                 raise Elsewhere("was not sent all of a blob: there is less")
-            answer_of(connection).close()
+            self._confirmed(connection)
+
+    def _confirmed(self, connection: http.client.HTTPConnection) -> None:
+        """Read the answer. A success is only believed of who names the blob, if nobody is asked afterwards:
+        by now another program may listen where the control plane's was.
+        """
+        with answer_of(connection) as answer:
+            if self._is_checked and answer.headers.get(BLOB_HEADER) != name_of(self._ref):
+                raise Unusable("has not said which blob it stored; it is another program")

@@ -24,6 +24,10 @@ CONNECT_SECONDS: Final = 5.0
 """Who is in the way of a connection often says nothing, and there is another way for blobs."""
 SILENCE_SECONDS: Final = 30.0
 """So long nothing may come, or be taken, on a connection that is there."""
+BLOB_HEADER: Final = "Taskyard-Blob"
+"""In every success of the process that serves blobs for a control plane: which blob it is about. What answers
+without it is another server.
+"""
 DONE: Final = frozenset({200, 201, 204})
 _BUSY: Final = frozenset({429, 503})
 _ELSEWHERE: Final = frozenset({404, 409, 412, 413, 416, 507})
