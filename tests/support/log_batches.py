@@ -1,5 +1,7 @@
 """Log records as peers send them."""
 
+from support.owner_harness import Client
+
 from taskyard_api.v1 import session_service_pb2 as sp
 
 
@@ -14,3 +16,12 @@ def log_batch(run_id: bytes, *texts: str) -> sp.LogBatch:
         messages=texts,
         run_names=["run"] * count,
     )
+
+
+def logged(client: Client) -> list[str]:
+    """Return what a program is shown of logs."""
+    told = list[str]()
+    while (frame := client.session.next_frame()) is not None:
+        client.session.written()
+        told += frame.logs.messages
+    return told

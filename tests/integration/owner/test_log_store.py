@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.log_batches import log_batch
+from support.log_batches import log_batch, logged
 from support.owner_harness import Agent, World, assigned, kill_and_restart, play, world
 
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -117,6 +117,29 @@ def test_a_client_hears_that_its_records_are_stored_when_they_are(monkeypatch: p
         held.release()
         await it.settle()
         assert client.session.logs_durable == 1
+
+    scene(body)
+
+
+def test_records_are_shown_once_stored_or_after_a_while_by_a_store_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(it: World) -> None:
+        client, agent = it.client(), it.agent()
+        [run] = await client.submit()
+        await assigned(it, agent)
+        held = HeldLogs(it, monkeypatch)
+        agent.send(logs=log_batch(run, "while it takes long"))
+        await turns()
+        assert logged(client) == []
+        monkeypatch.setattr(writer, "HUNG_SECONDS", 0.0)
+        agent.send(logs=log_batch(run, "while it hangs"))
+        shown = list[str]()
+        await until(lambda: bool(shown.extend(logged(client)) or shown))
+        assert (shown, held.calls) == (["while it hangs"], [])
+        held.release()
+        await it.settle()
+        assert logged(client) == ["while it takes long"]
 
     scene(body)
 

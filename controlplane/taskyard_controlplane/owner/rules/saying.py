@@ -74,10 +74,10 @@ class Saying:
 
     def _show_once_stored(self, shown: Shown) -> None:
         """Show records that were kept beside the commits: before that a kill would have them come, and be
-        shown, once more.
+        shown, once more. A store of logs that hangs keeps nobody from seeing them for long.
         """
         if shown:
-            self._logs.when_written(self._logs.latest, partial(_show, shown))
+            self._logs.when_settled(self._logs.latest, partial(_show, shown))
 
     def _came(self, peer: AgentSession | ClientSession, number: int) -> None:
         self._logs.came(peer.session_id, number)

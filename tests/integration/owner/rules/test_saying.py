@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from support.log_batches import logged
 from support.owner_harness import Client, World, assigned, play
 
 from taskyard_api.v1 import session_service_pb2 as sp
@@ -23,14 +24,6 @@ def heard(client: Client) -> list[tuple[bytes, str]]:
     while (frame := client.session.next_frame()) is not None:
         client.session.written()
         told += zip(frame.output.run_ids, frame.output.run_names, strict=True)
-    return told
-
-
-def logged(client: Client) -> list[str]:
-    told = []
-    while (frame := client.session.next_frame()) is not None:
-        client.session.written()
-        told += frame.logs.messages
     return told
 
 

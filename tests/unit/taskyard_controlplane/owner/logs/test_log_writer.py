@@ -151,6 +151,23 @@ def test_what_comes_while_many_are_appended_goes_next_and_in_order():
     play(scene)
 
 
+def test_who_waits_for_logs_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch):
+    async def scene(it: Stage) -> None:
+        it.log(*["x"] * (FEW_ROWS + 1))
+        settled, times = asyncio.Event(), list[str]()
+        it.writer.when_settled(it.writer.latest, settled.set)
+        it.writer.when_settled(it.writer.latest, lambda: times.append("once"))
+        await it.turn()
+        async with asyncio.timeout(30):
+            await settled.wait()
+        assert it.writer.written == 0
+        await it.work()
+        assert (it.writer.written, times) == (1, ["once"])
+
+    monkeypatch.setattr(module, "HUNG_SECONDS", 0.0)
+    play(scene)
+
+
 def test_it_is_known_which_logs_are_not_stored_yet():
     async def scene(it: Stage) -> None:
         it.log(*["x"] * (FEW_ROWS + 1), run_seq=2, flow_seq=1)
