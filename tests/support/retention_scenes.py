@@ -1,8 +1,10 @@
 """What tests of retention have in common: payloads that name blobs, runs that end, people who prune."""
 
+from collections.abc import Callable
 from typing import Any
 
-from support.owner_harness import Agent, Client, World, assigned
+from support.memory_blobs import MemoryBlobs
+from support.owner_harness import Agent, Client, World, assigned, play
 
 from taskyard_api.v1 import common_pb2
 from taskyard_contract.blobs.names import result_name
@@ -15,6 +17,17 @@ NOW = Policy(runs_us=0, logs_us=0)
 B3 = "b3-" + "0" * 64
 GRACE = 61.0
 A_DAY = 90_000.0
+
+
+def with_blobs(scenario: Callable[[World, MemoryBlobs], Any], **options: Any) -> None:
+    """Play something beside a store of blobs in memory."""
+    blobs = MemoryBlobs()
+
+    async def played(it: World) -> None:
+        blobs.now_us = it.clock.now_us
+        await scenario(it, blobs)
+
+    play(played, blob_bytes=blobs, **options)
 
 
 def value(name: str, size: int = 100_000) -> common_pb2.Payload:
@@ -36,7 +49,7 @@ async def prune(it: World, policy: Policy = NOW) -> Removed:
 
 async def refs(it: World) -> int:
     retention = it.owner.retention
-    return sum(part.blobs for part in await retention.blobs.kept_bytes(retention._pause) if part.kind)
+    return sum(part.blobs for part in await retention.blobs.kept_bytes(retention._pace.pause) if part.kind)
 
 
 async def ended(it: World, agent: Agent, run_ids: list[bytes], **report: Any) -> list[str]:

@@ -67,6 +67,8 @@ class Journal:
         self._leaving = leaving
         self._next_agent = next_agent
         self._to_look_up: deque[bytes] = deque()
+        self.named_bytes = 0
+        """What the blobs take that were named since this owner began; some of them may have gone again."""
         self.touch = committer.touch
 
     @property
@@ -153,8 +155,11 @@ class Journal:
     def _refer(
         self, kind: BlobRefKind, holder: int, blobs: Iterable[BlobRef], now_us: int, key: str | None = None
     ) -> None:
-        for name in add_refs(self.open.rows, kind, holder, blobs, now_us, key):
+        rows = self.open.rows
+        known = len(rows.blobs_named)
+        for name in add_refs(rows, kind, holder, blobs, now_us, key):
             self._leaving.referred(name)
+        self.named_bytes += sum(size for _, size, _, _ in rows.blobs_named[known:])
 
     def result_named(self, run: Run, blobs: Iterable[BlobRef]) -> None:
         """Record that the end of a run, which is in the same commit, refers to blobs."""

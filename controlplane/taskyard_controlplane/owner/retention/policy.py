@@ -51,9 +51,13 @@ class Policy:
         """Whether the time of a run is over."""
         if run.state < FIRST_FINAL or run.ended_us is None:
             return False
-        kept_for = self.kept_for(run.state)
+        return not self.kept_for(run.state) or self.late_us(run, now_us) >= 0
+
+    def late_us(self, run: OldRun, now_us: int) -> int:
+        """For how long the time of a run that has ended has been over; negative when it is not."""
         # The clock of its agent, which says when it ended, may be ahead, or far behind.
-        return not kept_for or now_us - max(run.ended_us, run.submitted_us) >= kept_for
+        ended_us = max(run.ended_us or 0, run.submitted_us)
+        return now_us - ended_us - self.kept_for(run.state)
 
     def pruning(self, older_than_us: int | None, states: frozenset[int]) -> "Policy":
         """Return what somebody asks for who does not wait for the times: he says how old is old enough."""

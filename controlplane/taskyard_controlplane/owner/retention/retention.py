@@ -3,8 +3,8 @@
 Theory of operation. There is one round at a time, of the clock or of somebody who prunes. A round removes
 logs, expired cache entries and runs whose time is over, then, if the home is too full, the oldest runs
 before their time, and cache entries last. What blobs lost their references by it are removed by `blobs`,
-which looks for some at every beat, whoever made them superfluous. Once a day it looks for what crashes have
-left over.
+which looks for some at every beat, whoever made them superfluous, also while a round takes long. Once a day
+it looks for what crashes have left over.
 
 What fails is tried again with the next round: nothing depends on it but room.
 """
@@ -21,6 +21,7 @@ from taskyard_contract.errors import Overloaded, TaskyardError
 from taskyard_controlplane.owner.retention.blobs import GRACE_US, BlobRemoval
 from taskyard_controlplane.owner.retention.expected import Expected
 from taskyard_controlplane.owner.retention.logs import LogRemoval
+from taskyard_controlplane.owner.retention.pace import Pace
 from taskyard_controlplane.owner.retention.policy import Policy
 from taskyard_controlplane.owner.retention.room import HomeRoom
 from taskyard_controlplane.owner.retention.runs import Removed, RunRemoval
@@ -40,13 +41,8 @@ BEAT_SECONDS: Final = 5.0
 """How often it is looked for blobs to remove: a statement that finds nothing."""
 SWEEP_SECONDS: Final = 86_400.0
 """From one search for what crashes left over to the next one."""
-SHARE: Final = 9.0
-"""How many times as long as a step took others have the writer."""
-PRUNING_SHARE: Final = 1.0
-"""The same while somebody waits for it."""
 PATIENCE_SECONDS: Final = 5.0
 """How long somebody who prunes waits for a round that is under way."""
-MOST_PAUSE: Final = 1.0
 
 
 class Retention:
@@ -68,18 +64,21 @@ class Retention:
         self._timers = timers
         self._clock = clock
         self.policy = policy
-        self._share = SHARE
-        self._runs = RunRemoval(store, shard, clock, self._pause)
+        self._pace = Pace()
+        self._runs = RunRemoval(store, shard, clock, self._pace, self._meanwhile)
         self.blobs = BlobRemoval(store, shard.committer, shard.leaving, clock)
         self.logs = LogRemoval(shard.logs)
         self._unused = UnusedRemoval(store, shard, clock, self._runs.step)
-        self._room = HomeRoom(store, shard.committer, clock, self._runs, self.blobs, self.logs, self._pause)
+        self._room = HomeRoom(
+            store, shard.committer, shard.journal, clock, self._runs, self.blobs, self.logs, self._pace
+        )
         self._task: asyncio.Task[object] | None = None
         self._busy = asyncio.Lock()
         # After a restart nobody knows which sessions there are, and may ask for their futures.
         self._all_back = clock.monotonic() + (lease if shard.generation > 1 else 0.0)
         self._next_round = clock.monotonic() + max(FIRST_SECONDS, lease)
         self._next_sweep = self._next_round
+        self._next_blobs = 0.0
 
     async def start(self) -> None:
         """Go on where an owner before has stopped. To be awaited before anybody is served."""
@@ -99,15 +98,18 @@ class Retention:
     async def _do_what_is_due(self) -> None:
         async with self._busy:
             try:
-                if self._clock.monotonic() >= self._next_round:
+                if await self._is_round_due():
                     self._next_round = self._clock.monotonic() + self._round_seconds
                     await self._round()
-                await self._blobs()
+                await self._blobs(Removed())
             except TaskyardError as error:
                 log.warning("retention could not remove all that is over, it goes on later: %s", error)
             except Exception as error:
                 # Nothing but room depends on it. A database that is lost ends this process elsewhere.
                 log.error("retention failed for a reason nobody foresaw", exc_info=error)
+
+    async def _is_round_due(self) -> bool:
+        return self._clock.monotonic() >= self._next_round or await self._room.is_to_be_looked_at(self.policy)
 
     @property
     def _round_seconds(self) -> float:
@@ -122,8 +124,8 @@ class Retention:
             self._next_sweep = self._clock.monotonic() + SWEEP_SECONDS
             await self._runs.old_ids()
             await self._unused.remove(self.policy, removed)
-            await self.blobs.sweep(self._pause)
-            removed.blobs += await self.blobs.remove_orphans(self._pause)
+            await self.blobs.sweep(self._pace.pause)
+            removed.blobs += await self.blobs.remove_orphans(self._pace.pause)
         await self._give_back()
         if removed != Removed():
             log.info("retention removed %s", removed, extra={"event": "retention"})
@@ -132,21 +134,28 @@ class Retention:
         await self._runs.logs(policy, removed)
         await self.logs.days_before(self._clock.now_us() - policy.logs_us, removed)
         await self._runs.expired_entries(removed)
-        await self._runs.runs(policy, removed)
+        round_us = self._round_seconds * 1_000_000
+        await self._runs.runs(
+            policy, removed, behind=lambda run: policy.late_us(run, self._clock.now_us()) / round_us
+        )
 
-    async def _blobs(self) -> None:
+    async def _meanwhile(self, removed: Removed) -> None:
+        """Do what cannot wait for the end of a round that takes long."""
+        if self._clock.monotonic() >= self._next_blobs:
+            await self._blobs(removed)
+
+    async def _blobs(self, removed: Removed) -> None:
+        self._next_blobs = self._clock.monotonic() + BEAT_SECONDS
         while await self.blobs.doom(0 if self.is_quiet() else GRACE_US):
-            await self._pause(0.0)
-        while await self.blobs.remove():
-            await self._pause(0.0)
+            await self._pace.pause(0.0)
+        while gone := await self.blobs.remove():
+            removed.blobs += gone
+            await self._pace.pause(0.0)
 
     async def _give_back(self) -> None:
         """Give room in the database's file back to the system, a little at a time."""
         while await self._committer.run(self._store.give_back):
-            await self._pause(0.005)
-
-    async def _pause(self, took: float) -> None:
-        await asyncio.sleep(min(took * self._share, MOST_PAUSE))
+            await self._pace.pause(0.005)
 
     def is_quiet(self) -> bool:
         """Whether nobody is there who could have been told the name of a blob and not have opened it yet."""
@@ -182,7 +191,7 @@ class Retention:
             if left > 0:
                 text = "the server has just started, and programs are coming back; try again in a while"
                 raise Overloaded(text, retry_after=left)
-            self._share = PRUNING_SHARE
+            self._pace.is_awaited = True
             removed, work = Removed(), None
             try:
                 work = asyncio.get_running_loop().create_task(self._prune(policy, removed))
@@ -191,7 +200,7 @@ class Retention:
                     yield replace(removed)
                 work.result()
             finally:
-                self._share = SHARE
+                self._pace.is_awaited = False
                 if work is not None and not work.done():
                     work.cancel()
                     with suppress(asyncio.CancelledError, TaskyardError):
@@ -202,7 +211,7 @@ class Retention:
         await self._unused.remove(policy, removed)
         grace_us = 0 if self.is_quiet() else GRACE_US
         while await self.blobs.doom(grace_us):
-            await self._pause(0.0)
+            await self._pace.pause(0.0)
         while gone := await self.blobs.remove(at_once=self.is_quiet()):
             removed.blobs += gone
         await self._give_back()
@@ -213,7 +222,7 @@ class Retention:
         What logs take, `logs` says.
         """
         used, free = await self._committer.run(lambda: (self._store.used_bytes(), self._store.free_bytes()))
-        return used, free, await self.blobs.kept_bytes(self._pause)
+        return used, free, await self.blobs.kept_bytes(self._pace.pause)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

@@ -1,9 +1,9 @@
 """Removes runs whose time is over, and what is about them, in steps beside the traffic.
 
 Each step is one short transaction, a job of the committer like any other; between two of them there is a
-pause in proportion to what the step took, so that it takes a small share of the writer however much there is
-to remove. Who needs a run is looked at for each step anew: of open runs, and of sessions that are here,
-everything stays.
+pause in proportion to what the step took, so that it takes a small share of the writer: `pace` says which.
+Who needs a run is looked at for each step anew: of open runs, and of sessions that are here, everything
+stays.
 
 Never removed: open runs; runs inside open flow runs; runs whose results open ones take; runs of sessions that
 are connected, or may come back, from the oldest one on whose future the program holds.
@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from taskyard_contract.clock import Clock
 from taskyard_contract.states import FIRST_FINAL
-from taskyard_controlplane.owner.retention.blobs import Pause
+from taskyard_controlplane.owner.retention.pace import Pace
 from taskyard_controlplane.owner.retention.policy import Policy
 from taskyard_controlplane.owner.shard.shard import Shard
 from taskyard_controlplane.storage.interface import Store
@@ -27,9 +27,8 @@ from taskyard_controlplane.storage.interface.removals import OldRun, Swept
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-STEP: Final = 100
-"""Runs of one transaction: some 3 ms with their events, logs and references, most of it the sync."""
 LOG_STEP: Final = 500
+FLOWS_STEP: Final = 100
 NOTED_AT_A_TIME: Final = 2_000
 """Open runs that are looked at without a break: a millisecond."""
 REFUSED_US: Final = 24 * 3600 * 1_000_000
@@ -54,13 +53,23 @@ class Removed:
 class RunRemoval:
     """Removes runs of a shard."""
 
-    def __init__(self, store: Store, shard: Shard, clock: Clock, pause: Pause) -> None:
-        """Remove what is in `store`, and open nowhere in `shard`; `pause` between steps."""
+    def __init__(
+        self,
+        store: Store,
+        shard: Shard,
+        clock: Clock,
+        pace: Pace,
+        meanwhile: Callable[[Removed], Awaitable[None]],
+    ) -> None:
+        """Remove what is in `store`, and open nowhere in `shard`, at some `pace`; `meanwhile` is called
+        between steps: to remove many runs may take hours.
+        """
         self._removals = store.removals
         self._shard = shard
         self._committer = shard.committer
         self._clock = clock
-        self._pause = pause
+        self._pace = pace
+        self._meanwhile = meanwhile
         self._held_from: bytes | None = None
         """From which run on somebody who is connected holds futures: of runs of nobody this is all that is
         known.
@@ -74,8 +83,9 @@ class RunRemoval:
         take: Callable[[Sequence[int]], Awaitable[None]] | None = None,
         choose: Callable[[Sequence[int]], Awaitable[list[int]]] | None = None,
         enough: Callable[[], Awaitable[bool]] | None = None,
+        behind: Callable[[OldRun], float] = lambda _: 0.0,
     ) -> None:
-        """Remove the runs whose time is over, those with the lowest numbers first.
+        """Remove the runs whose time is over by now, those with the lowest numbers first.
 
         Args:
             policy: How long they are kept.
@@ -83,21 +93,23 @@ class RunRemoval:
             take: What is done with the numbers of runs instead of removing them.
             choose: Which of the runs of a step are to go.
             enough: Asked after each step whether to stop.
+            behind: How far behind removing is (`Pace.behind`), by the next run that goes.
         """
         needed = self._shard.needed
         needed.begin()
         try:
             await self._note_needed()
             kept = await self._last_of_each_flow(policy.keep_last) if policy.keep_last else frozenset()
-            after = 0
-            while page := await self.step(partial(self._removals.runs, after, STEP)):
+            after, now_us = 0, self._clock.now_us()  # what is over later is left: this has to end some time
+            while page := await self.step(partial(self._removals.runs, after, self._pace.step)):
                 if needed.too_many:
                     log.warning("no runs are removed while so many open ones wait for others")
                     return
-                after, now_us = page[-1].seq, self._clock.now_us()
+                after = page[-1].seq
                 sessions = self._shard.roster.sessions.values()
                 self._held_from = min((session.holds_from for session in sessions), default=None)
                 over = [run for run in page if policy.is_over(run, now_us) and not self._is_needed(run, kept)]
+                self._pace.behind(behind(over[0]) if over else 0.0)
                 seqs = [run.seq for run in over]
                 while seqs:
                     part = seqs if choose is None else await choose(seqs)
@@ -107,7 +119,9 @@ class RunRemoval:
                     seqs = seqs[len(part) :]
                 if page[-1].submitted_us > now_us - policy.shortest:
                     return  # none of those behind it can have ended early enough
+                await self._meanwhile(removed)
         finally:
+            self._pace.behind(0.0)
             needed.end()
 
     async def _take(
@@ -164,7 +178,7 @@ class RunRemoval:
                 took = self._clock.monotonic() - started
 
         result = await self._committer.run(timed)
-        await self._pause(took)
+        await self._pace.pause(took)
         return result
 
     async def _note_needed(self) -> None:
@@ -203,7 +217,7 @@ class RunRemoval:
         """Return the numbers of the newest runs of each flow that have ended."""
         newest: dict[str, list[int]] = {}
         after = 0
-        while page := await self.step(partial(self._removals.flows, after, STEP)):
+        while page := await self.step(partial(self._removals.flows, after, FLOWS_STEP)):
             after = page[-1].seq
             for run in page:
                 if run.state >= FIRST_FINAL:

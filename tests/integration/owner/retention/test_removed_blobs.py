@@ -1,14 +1,12 @@
 """How blobs go that nothing refers to, and what keeps them: on an owner played by the test."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.memory_blobs import MemoryBlobs
 from support.owner_harness import Client, World, assigned, kill_and_restart, play
-from support.retention_scenes import A_DAY, B3, GRACE, NOW, ended, gone, named, prune
+from support.retention_scenes import A_DAY, B3, GRACE, NOW, ended, gone, named, prune, with_blobs
 
 from taskyard_contract.blobs.names import result_name, sha256_name
 from taskyard_contract.errors import Overloaded, StorageUnavailable
@@ -19,16 +17,6 @@ from taskyard_controlplane.owner.retention import retention as retention_module
 from taskyard_controlplane.owner.retention.blobs import ORPHAN_US
 from taskyard_controlplane.owner.retention.policy import Policy
 from taskyard_controlplane.owner.retention.runs import Removed
-
-
-def with_blobs(scenario: Callable[[World, MemoryBlobs], Any], **options: Any) -> None:
-    blobs = MemoryBlobs()
-
-    async def played(it: World) -> None:
-        blobs.now_us = it.clock.now_us
-        await scenario(it, blobs)
-
-    play(played, blob_bytes=blobs, **options)
 
 
 async def one_result(it: World, blobs: MemoryBlobs) -> str:
@@ -189,8 +177,8 @@ def test_code_stays_while_there_is_a_template_that_names_it() -> None:
         code, other = (blobs.put(sha256_name(each * 32), at_us=old_us) for each in (b"\x07", b"\x08"))
         it.clock.seconds += A_DAY
         retention = it.owner.retention
-        await retention.blobs.sweep(retention._pause)
-        assert await retention.blobs.remove_orphans(retention._pause) == 1
+        await retention.blobs.sweep(retention._pace.pause)
+        assert await retention.blobs.remove_orphans(retention._pace.pause) == 1
         assert list(blobs.blobs) == [code] != [other]
 
     with_blobs(scenario)
@@ -247,7 +235,7 @@ def test_files_that_nobody_names_go_after_a_day() -> None:
             blobs.put(name, at_us=old_us)
         it.clock.seconds += ORPHAN_US / 1_000_000 + 1
         young = blobs.put(result_name(new_id(), 6))
-        assert await it.owner.retention.blobs.remove_orphans(it.owner.retention._pause) == 1
+        assert await it.owner.retention.blobs.remove_orphans(it.owner.retention._pace.pause) == 1
         assert set(blobs.blobs) == {B3, pending, young}, "an open run may still report one"
 
     with_blobs(scenario)
