@@ -218,26 +218,6 @@ class AbsentModules:
                 _refuse_module(name)
 
 
-class AbsentAttribute:
-    """An attribute of a class that it has in Prefect, where programs ask the class and no object for it."""
-
-    def __init__(self, kind: str) -> None:
-        """Stand for an attribute of a task, or a flow."""
-        self._kind = kind
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        """Learn the name."""
-        self._name = name
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Explain.
-
-        Raises:
-            AttributeError: Always.
-        """
-        raise AttributeError(absent_attribute(self._kind, self._name))
-
-
 class DictionaryOfFormer(ModuleType):
     """The module `taskyard.context`, which Prefect 1 has as a dictionary: ``prefect.context["logger"]``."""
 

@@ -12,6 +12,9 @@
       TooManyWaitingRuns                the run had to wait for others, and its agent lets no more runs wait
       CrashedRun                        the run's process was lost or interrupted
       CancelledRun                      the run was cancelled
+      MissingFlowError                  there is no flow of that name where one was to be loaded from
+      UnspecifiedFlowError              there are several, and none was named
+      ScriptError                       a script, or a module, failed while a flow was loaded from it
       MissingContextError               (RuntimeError) called outside of a run
       ConfigurationError                (ValueError) options that contradict each other
       HashError                         (ValueError) no cache key can be computed from these values
@@ -74,6 +77,10 @@ __all__ = [
     "CrashedRun",
     "CancelledRun",
     "UpstreamTaskError",
+    "MissingFlowError",
+    "UnspecifiedFlowError",
+    "ScriptError",
+    "FlowScriptError",
     "MissingContextError",
     "ConfigurationError",
     "HashError",
@@ -132,6 +139,38 @@ class CrashedRun(TaskyardError):
 
 class CancelledRun(TaskyardError):
     """The run was ended, or never begun, because nobody wanted it any more; it has no result."""
+
+
+class MissingFlowError(TaskyardError):
+    """There is no flow of that name in the script, or module, that one was to be loaded from."""
+
+
+class UnspecifiedFlowError(TaskyardError):
+    """There are several flows in a script, and none was named."""
+
+
+class ScriptError(TaskyardError):
+    """A script, or a module, raised an exception while a flow was loaded from it."""
+
+    user_exc: BaseException | None = None
+    """What it raised."""
+    path: str = ""
+    """The script, or the name of the module."""
+
+    @classmethod
+    def of(cls, user_exc: BaseException, path: str) -> "ScriptError":
+        """Describe what a script raised."""
+        error = cls(f"Script at {path!r} encountered an exception: {user_exc!r}")
+        error.user_exc, error.path = user_exc, path
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Take along what the script raised."""
+        return (*super().__reduce__(), {"user_exc": self.user_exc, "path": self.path})
+
+
+FlowScriptError = ScriptError
+"""Its name in former Prefects."""
 
 
 class MissingContextError(TaskyardError, RuntimeError):

@@ -4,24 +4,40 @@ Invariant: the body runs in the calling process, like any function; what happens
 control plane, which also decides about retries.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.decorated import P, R
-from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._engine.definitions.drawn_calls import drawn_call
 from taskyard._engine.definitions.flow_options import FlowOptions, FlowSettings
-from taskyard._engine.definitions.option_checks import NO_FUNCTION, given_function
+from taskyard._engine.definitions.option_checks import NO_FUNCTION
 from taskyard._engine.flow_runs import engine
-from taskyard._missing_features import AbsentAttribute, absent_names
+from taskyard._engine.flow_runs.drawing import DrawableFlow, is_in_loop
+from taskyard._missing_features import absent_names
+from taskyard.exceptions import MissingFlowError, ScriptError, TaskyardError
+from taskyard.utilities import visualization
 
-__all__ = ["Flow", "FlowOptions", "flow"]
+__all__ = [
+    "Flow",
+    "FlowOptions",
+    "flow",
+    "is_entrypoint_async",
+    "load_flow_arguments_from_entrypoint",
+    "load_flow_from_entrypoint",
+    "load_flow_from_script",
+    "load_flows_from_script",
+    "load_function_and_convert_to_flow",
+    "load_placeholder_flow",
+    "safe_load_flow_from_entrypoint",
+    "select_flow",
+]
 
 T = TypeVar("T")
 
 
-class Flow(FlowDefinition[P, R], Generic[P, R]):
+class Flow(DrawableFlow[P, R], Generic[P, R]):
     """A function whose calls become flow runs. Made by the decorator `flow`."""
 
     def __init__(self, fn: Callable[P, R] = NO_FUNCTION, **options: Unpack[FlowOptions]) -> None:
@@ -35,7 +51,7 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        self._configure(FlowSettings.of(given_function(self.kind, fn), options))
+        self._configure(FlowSettings.of(self._function_of(fn), options))
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -75,6 +91,8 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             Exception: Whatever the function raised.
         """
         call = (self._prefix + args, kwargs)
+        if visualization.drawings and visualization.get_task_viz_tracker() is not None:
+            return drawn_call(self, call, wait_for, return_state)
         if self.isasync:
             from taskyard._engine.flow_runs import async_engine  # as it says itself
 
@@ -85,9 +103,37 @@ class Flow(FlowDefinition[P, R], Generic[P, R]):
             fold_run(error)
             raise
 
-    if not TYPE_CHECKING:
-        from_source = AbsentAttribute("flow")
-        afrom_source = AbsentAttribute("flow")
+    @classmethod
+    def from_source(cls, source: Any, entrypoint: str) -> Any:
+        """Load a flow from a directory, or from what a storage object fetches.
+
+        Args:
+            source: The path of a directory, or an object with `pull_code()` and `destination`, and with
+                `set_base_path(path)` if it is to be told where to put the code.
+            entrypoint: The flow in there, as in ``path.py:flow`` or ``path.py:Class.method``.
+
+        Returns:
+            The flow; where an event loop runs, a coroutine that returns it.
+
+        Raises:
+            ConfigurationError: The source is a URL, which this release cannot fetch.
+            TypeError: It is no source.
+            FileNotFoundError: There is no such directory, or no such file in it.
+            MissingFlowError: The file has no such flow.
+            ScriptError: The file raised an exception.
+        """
+        from taskyard._engine.loading import sources
+
+        if is_in_loop():
+            return cls.afrom_source(source, entrypoint)
+        return load_flow_from_entrypoint(str(sources.directory_now(source) / entrypoint))
+
+    @classmethod
+    async def afrom_source(cls, source: Any, entrypoint: str) -> "Flow[..., Any]":
+        """Load a flow as `from_source` does."""
+        from taskyard._engine.loading import sources
+
+        return load_flow_from_entrypoint(str(await sources.directory_of(source) / entrypoint))
 
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options replaced."""
@@ -123,6 +169,177 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
     if fn is None:
         return lambda function: Flow(function, **options)
     return Flow(fn, **options)
+
+
+if not TYPE_CHECKING:  # a function has no such attributes for type checkers
+    flow.from_source, flow.afrom_source = Flow.from_source, Flow.afrom_source
+
+
+def select_flow(
+    flows: Iterable[Flow[..., Any]], flow_name: str | None = None, from_message: str | None = None
+) -> Flow[..., Any]:
+    """Return the only flow, or the one of a name.
+
+    Args:
+        flows: Flows.
+        flow_name: The name of the one that is wanted.
+        from_message: Where they are from, for messages: "in script 'etl.py'".
+
+    Raises:
+        MissingFlowError: There is none, or none of that name.
+        UnspecifiedFlowError: There are several, and no name was given.
+    """
+    from taskyard._engine.loading import entrypoints
+
+    return entrypoints.selected(flows, flow_name, from_message)
+
+
+def load_flows_from_script(path: str) -> list[Flow[..., Any]]:
+    """Execute a script, as a module, and return the flows that it defines at its top, in their order.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ScriptError: The script raised an exception.
+    """
+    from taskyard._engine.loading import entrypoints
+
+    return entrypoints.flows_of_script(Flow, path)
+
+
+def load_flow_from_script(path: str, flow_name: str | None = None) -> Flow[..., Any]:
+    """Execute a script, as a module, and return its only flow, or the one of a name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ScriptError: The script raised an exception.
+        MissingFlowError: It has no flow, or none of that name.
+        UnspecifiedFlowError: It has several, and no name was given.
+    """
+    return select_flow(load_flows_from_script(path), flow_name, f"in script '{path}'")
+
+
+def load_flow_from_entrypoint(entrypoint: str, use_placeholder_flow: bool = True) -> Flow[..., Any]:
+    """Return the flow that an entrypoint names, after executing its file, or importing its module.
+
+    A file is executed once, and again after it was changed. What it defines finds its way to workers.
+
+    Args:
+        entrypoint: ``path.py:flow``, ``module:flow``, ``module.flow``; for a method ``path.py:Class.method``.
+        use_placeholder_flow: Whether to return a flow with the name, the options and the parameters that the
+            text of the file says, when the file cannot be executed, because a package is missing for example.
+            When it is run, such a flow fails with what went wrong.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModuleNotFoundError: There is no such module.
+        ScriptError: The file, or the module, raised an exception.
+        MissingFlowError: It has nothing of that name, or no flow.
+        ValueError: The entrypoint has none of these forms.
+    """
+    from taskyard._engine.loading import entrypoints
+
+    place = entrypoints.Entrypoint.of(entrypoint)
+    try:
+        found = place.load()
+    except AttributeError as error:
+        raise MissingFlowError(place.missing()) from error
+    except ScriptError as error:
+        placeholder = _placeholder_or_none(entrypoint, error) if use_placeholder_flow else None
+        if placeholder is None:
+            raise
+        return placeholder
+    return entrypoints.checked_flow(Flow, found, place)
+
+
+def load_function_and_convert_to_flow(entrypoint: str) -> Flow[..., Any]:
+    """Return the flow that an entrypoint names, or a flow of the function that it names.
+
+    Raises:
+        RuntimeError: There is nothing of that name.
+        ScriptError: The file, or the module, raised an exception.
+        TypeError: It is no function.
+    """
+    from taskyard._engine.loading import entrypoints
+
+    place = entrypoints.Entrypoint.of(entrypoint)
+    try:
+        found = place.load()
+    except AttributeError as error:
+        raise RuntimeError(f"Function with name {place.attribute!r} not found in {place.place!r}.") from error
+    return found if isinstance(found, Flow) else Flow(found, log_prints=True)
+
+
+def load_flow_arguments_from_entrypoint(
+    entrypoint: str, arguments: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Return what the text of a flow says about it, without executing the flow's file.
+
+    Imports and assignments of the file are executed as far as that works: options may refer to them.
+
+    Args:
+        entrypoint: As for `load_flow_from_entrypoint`.
+        arguments: Which options of ``@flow(...)`` to return; all that are plain values when left out.
+
+    Returns:
+        The options by name, those that cannot be read left out; the name of the function as ``name`` when
+        nothing else is said.
+
+    Raises:
+        OSError: The file cannot be read.
+        SyntaxError: It is not Python.
+        MissingFlowError: It defines no such function.
+    """
+    from taskyard._engine.loading.texts import READABLE, FlowText
+
+    text = FlowText.at(entrypoint)
+    return text.options(text.namespace(), READABLE if arguments is None else frozenset(arguments))
+
+
+def load_placeholder_flow(entrypoint: str, raises: BaseException) -> Flow[..., Any]:
+    """Return a flow with the name, the options and the parameters of another one, that fails when it is run.
+
+    Args:
+        entrypoint: As for `load_flow_from_entrypoint`; the file is read, and not executed.
+        raises: What it fails with.
+
+    Raises:
+        OSError: The file cannot be read.
+        SyntaxError: It is not Python.
+        MissingFlowError: It defines no such function.
+    """
+    from taskyard._engine.loading.texts import FlowText
+
+    text = FlowText.at(entrypoint)
+    names = text.namespace()
+    return Flow(text.placeholder(names, raises), **text.options(names))
+
+
+def safe_load_flow_from_entrypoint(entrypoint: str) -> Flow[..., Any] | None:
+    """Return the flow that an entrypoint names, or a placeholder for it; None if there is neither."""
+    try:
+        return load_flow_from_entrypoint(entrypoint)
+    except (TaskyardError, OSError, ImportError):
+        return None
+
+
+def _placeholder_or_none(entrypoint: str, why: ScriptError) -> Flow[..., Any] | None:
+    try:
+        return load_placeholder_flow(entrypoint, why)
+    except Exception:  # the text may be wrong as well, and what it says of the options is foreign code
+        return None
+
+
+def is_entrypoint_async(entrypoint: str) -> bool:
+    """Say whether the text of a flow is that of a coroutine function.
+
+    Raises:
+        OSError: The file cannot be read.
+        SyntaxError: It is not Python.
+        MissingFlowError: It defines no such function.
+    """
+    from taskyard._engine.loading.texts import FlowText
+
+    return FlowText.at(entrypoint).is_async
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

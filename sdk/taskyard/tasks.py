@@ -7,7 +7,8 @@ from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
 from taskyard._data.values.hashing import task_input_hash
 from taskyard._engine.definitions.decorated import P, R
-from taskyard._engine.definitions.option_checks import NO_FUNCTION, exponential_backoff, given_function
+from taskyard._engine.definitions.drawn_calls import drawn_call
+from taskyard._engine.definitions.option_checks import NO_FUNCTION, exponential_backoff
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
 from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
@@ -18,6 +19,7 @@ from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard._missing_features import absent_names
+from taskyard.utilities import visualization
 from taskyard.utilities.annotations import unmapped
 
 if TYPE_CHECKING:
@@ -54,12 +56,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        method: Any = given_function(self.kind, fn)
-        self.isclassmethod = isinstance(method, classmethod)
-        self.isstaticmethod = isinstance(method, staticmethod)
-        if self.isclassmethod or self.isstaticmethod:
-            fn = method.__func__
-        self._configure(TaskSettings.of(fn, options))
+        self._configure(TaskSettings.of(self._function_of(fn), options))
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -89,6 +86,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         """
         if self._prefix:
             args = self._prefix + args
+        if visualization.drawings and visualization.get_task_viz_tracker() is not None:
+            return drawn_call(self, (args, kwargs), wait_for, return_state)
         if self.isgenerator:
             return call_generator(self, args, kwargs, wait_for, return_state, place_of_generators)
         if self.isasync:
@@ -136,6 +135,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             ParameterBindError: The arguments do not fit the function's signature.
             NotPicklable: An argument cannot travel to another process.
         """
+        if visualization.drawings:
+            visualization.refuse_unsupported("submit")
         scope = current_scope() or self._refuse_outside()
         future = submit_one(self, scope, self._prefix + args, kwargs, wait_for)
         return future.wait() if return_state else future
@@ -201,6 +202,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             MappingMissingIterable: No argument is iterable.
             MappingLengthMismatch: Iterables have different lengths.
         """
+        if visualization.drawings:
+            visualization.refuse_unsupported("map")
         if deferred is _UNSAID:
             deferred = False
         elif "deferred" in self.signature.signature.parameters:
@@ -242,6 +245,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         """
         from taskyard._engine.submission.deferred import submit_deferred
 
+        if visualization.drawings:
+            visualization.refuse_unsupported("apply_async")
         if not isinstance(args or (), (tuple, list)) or not isinstance(kwargs or {}, Mapping):
             raise TypeError(
                 f"{self.name}.apply_async takes a tuple of positional arguments and a dict of keyword "
@@ -294,8 +299,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
             result_encoding
             ("pickle", "json" or "bytes"): how results are written, for readers in other languages;
             cache_key_fn, cache_policy, cache_expiration, refresh_cache, persist_result,
-            result_storage_key: when it need not run at all; task_run_name, log_prints; hooks
-            on_completion, on_failure, on_running.
+            result_storage_key: when it need not run at all; task_run_name, log_prints; viz_return_value:
+            what stands for its result where a flow is drawn (`Flow.visualize`); hooks on_completion,
+            on_failure, on_running.
 
     Raises:
         TypeError: An option has the wrong type, or a parameter a reserved name.

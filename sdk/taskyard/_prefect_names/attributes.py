@@ -69,9 +69,8 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         "assets": reasons.ASSETS,
     },
     "flow": {
-        **_DEPLOYING,
+        **dict.fromkeys(["deploy", "adeploy", "to_deployment", "ato_deployment"], reasons.DEPLOY),
         **dict.fromkeys(["serve", "aserve"], reasons.DEPLOY),
-        "visualize": reasons.GRAPHS,
         "run": "call the flow itself, or with return_state=True to get its state as Prefect 1 does",
         **dict.fromkeys(
             [
@@ -96,11 +95,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         "run_config": reasons.INFRASTRUCTURE,
         "schedule": reasons.DEPLOY,
         "state_handlers": _HANDLERS + ", and on_cancellation and on_crashed",
-        "parameters": "inspect.signature(flow.fn) has them; arguments are checked when it is called",
-        **dict.fromkeys(
-            ["validate_parameters", "serialize_parameters", "should_validate_parameters"],
-            "arguments are checked when the flow is called, unless it has validate_parameters=False",
-        ),
         **dict.fromkeys(
             ["submit", "map"], "call the flow; several async flows run at once in asyncio.gather(...)"
         ),

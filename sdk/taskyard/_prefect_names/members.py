@@ -67,12 +67,9 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         "PrefectFuture": moved("taskyard.futures"),
     },
     "flows": {
-        **dict.fromkeys(
-            [
-                *("serve", "aserve", "load_flow_from_entrypoint", "load_flow_from_script"),
-                *("load_flows_from_script", "load_flow_from_text", "load_flow_from_flow_run", "select_flow"),
-            ],
-            reasons.DEPLOY,
+        **dict.fromkeys(["serve", "aserve", "load_flow_from_flow_run"], reasons.DEPLOY),
+        "load_flow_from_text": (
+            "write the text into a file, which workers can read as well, and use load_flow_from_script"
         ),
         **dict.fromkeys(["InfrastructureBoundFlow", "bind_flow_to_infrastructure"], reasons.INFRASTRUCTURE),
     },
@@ -143,9 +140,8 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         "RollBack": reasons.TRANSACTIONS,
         **dict.fromkeys(["Pause", "Abort"], reasons.PAUSE),
         **dict.fromkeys(["PrefectSignal", "VersionLockMismatchSignal"], reasons.SIGNALS),
-        "MissingFlowError": reasons.DEPLOY,
         "MissingProfileError": reasons.SETTINGS,
-        **dict.fromkeys(["ScriptError", "FlowScriptError", "ObjectAlreadyExists"], "nothing raises it here"),
+        "ObjectAlreadyExists": "nothing raises it here",
     },
     "logging": {
         "disable_run_logger": (
@@ -174,6 +170,7 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
     "utilities": {
         **dict.fromkeys(["flatten", "mapped"], reasons.FLATTEN),
     },
+    "utilities.visualization": {"TaskVizTrackerState": here("get_task_viz_tracker()")},
     "utilities.annotations": {
         "BaseAnnotation": here("Annotation"),
         **dict.fromkeys(["mapped", "flatten"], reasons.FLATTEN),

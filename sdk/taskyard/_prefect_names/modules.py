@@ -107,7 +107,7 @@ MODULES: Final[dict[str, str]] = {
                     "pydantic",
                 ),
                 *("schema_tools", "services", "slugify", "templating", "text", "timeout", "urls"),
-                *("visualization", "datetimes", "diagnostics", "docker_util", "httpx"),
+                *("datetimes", "diagnostics", "docker_util", "httpx"),
             )
         ],
         reasons.HELPERS,

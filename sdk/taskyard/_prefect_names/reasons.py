@@ -43,7 +43,7 @@ ASSETS: Final = "assets are not in this release; return what was made, or where 
 ARTIFACTS: Final = (
     "artifacts are not in this release; return what people are to see, or write it to the run's log"
 )
-GRAPHS: Final = "drawing a flow is not in this release; see 'taskyard run show' for the dependencies of a run"
+GRAPHS: Final = "flows are drawn: flow.visualize(); 'taskyard run show' has the dependencies of a run"
 SERVING: Final = (
     "serving a task from a program is not in this release; start agents with 'taskyard agent start', they run"
     " all tasks, and with --serve those of a module by their names"

@@ -65,11 +65,6 @@ PREFECT_3: Final = {
     "task(on_rollback=[print])(one.fn)": f"task 'one' cannot have the option 'on_rollback': {TRANSACTIONS}",
     "task(asset_deps=['s3://x'])(one.fn)": f"task 'one' cannot have the option 'asset_deps': {ASSETS}",
     "main.serve()": f"a flow has no attribute 'serve': {DEPLOYMENTS}",
-    "main.visualize()": (
-        "a flow has no attribute 'visualize': drawing a flow is not in this release; see 'taskyard run"
-        " show' for the"
-        " dependencies of a run"
-    ),
     "from taskyard import serve": f"cannot import 'taskyard.serve': {DEPLOYMENTS}",
     "from taskyard import materialize": f"cannot import 'taskyard.materialize': {ASSETS}",
     "from taskyard.tasks import MaterializingTask": (

@@ -133,8 +133,6 @@ def test_a_graph_of_prefect_1_is_refused_where_it_begins() -> None:
         Flow("example")  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(TypeError, match="'fn' must be callable, got nothing: Prefect 1's graphs .*" + WHERE):
         Flow(name="example")
-    with pytest.raises(AttributeError, match="a flow has no attribute 'from_source': deployments"):
-        Flow.from_source  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_task_class_of_prefect_1_is_refused_where_it_is_used() -> None:

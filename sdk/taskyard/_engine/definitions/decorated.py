@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, cast
 
+from taskyard._engine.definitions.option_checks import given_function
 from taskyard._engine.definitions.options import Settings
 from taskyard._engine.definitions.signatures import CallSignature
 from taskyard._missing_features import explain_attribute
@@ -44,6 +45,7 @@ class Decorated(Generic[P, R, S]):
         self.description = settings.description
         self.version = settings.version
         self.retries = settings.retries
+        self.retry_delay_seconds = settings.shown_retry_delays
         self.timeout_seconds = settings.timeout_seconds
         self.log_prints = settings.log_prints
         self.persist_result = settings.persist_result
@@ -54,6 +56,10 @@ class Decorated(Generic[P, R, S]):
         update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
         self.signature = CallSignature(fn)
         self.isasync = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+        self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        self.on_completion_hooks = list(settings.on_completion)
+        self.on_failure_hooks = list(settings.on_failure)
+        self.on_running_hooks = list(settings.on_running)
         self.forget_templates()
 
     def forget_templates(self) -> None:
@@ -68,6 +74,23 @@ class Decorated(Generic[P, R, S]):
         return self._prefix
 
     _prefix: tuple[Any, ...] = ()
+
+    @property
+    def ismethod(self) -> bool:
+        """Whether it is bound to an instance, or to a class."""
+        return bool(self._prefix)
+
+    def _function_of(self, fn: Any) -> Callable[P, R]:
+        """Return the function to decorate; of what `classmethod` or `staticmethod` made, the one in there.
+
+        Raises:
+            TypeError: It cannot be called.
+        """
+        method: Any = given_function(self.kind, fn)
+        self.isclassmethod = isinstance(method, classmethod)
+        self.isstaticmethod = isinstance(method, staticmethod)
+        wrapped = self.isclassmethod or self.isstaticmethod
+        return cast("Callable[P, R]", method.__func__ if wrapped else method)
 
     def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Add a hook ``(task or flow, run, state)``, called when a run has completed. A decorator."""

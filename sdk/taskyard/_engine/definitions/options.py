@@ -116,6 +116,13 @@ class Settings:
         meant = (self.result_storage, self.result_serializer, self.result_storage_key)
         return True if any(option is not None for option in meant) else None
 
+    @property
+    def shown_retry_delays(self) -> float | list[float] | None:
+        """The retry delays as users read them: one number as it was given, otherwise all of them."""
+        if isinstance(self.retry_delay_seconds, (int, float)):
+            return self.retry_delay_seconds
+        return list(self.retry_delays) or None
+
     def result_plan(self, lifetime: timedelta | None = None) -> "ResultPlan | None":
         """Return what becomes of results; None for nothing that the control plane does not do by itself."""
         if (self.result_storage is None and self.result_serializer is None) or self.persists is False:

@@ -4,7 +4,6 @@
 `taskyard.context` show them what they know; the engine asks for no more than this.
 """
 
-import inspect
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
@@ -50,7 +49,6 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.tags = set(settings.tags)
         self._show(settings)
         self.task_key = task_key(settings.name, fn, settings.tags)
-        self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
         self.cache_policy = settings.caching
         self.has_cache_key = self.cache_policy is not None
         self.shares_keys = self.cache_policy is not None and self.cache_policy.of_inputs_alone
@@ -69,21 +67,12 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
 
     def _show(self, settings: TaskSettings) -> None:
         """Let the options be read where users look for them."""
-        self.retry_delay_seconds = settings.shown_retry_delays
         self.retry_jitter_factor = settings.retry_jitter_factor
         self.retry_condition_fn = settings.retry_condition_fn
         self.cache_key_fn = settings.cache_key_fn
         self.cache_expiration = settings.cache_expiration
         self.refresh_cache = settings.refresh_cache
         self.task_run_name = settings.task_run_name
-        self.on_completion_hooks = list(settings.on_completion)
-        self.on_failure_hooks = list(settings.on_failure)
-        self.on_running_hooks = list(settings.on_running)
-
-    @property
-    def ismethod(self) -> bool:
-        """Whether it is bound to an instance, or to a class."""
-        return bool(self._prefix)
 
     def cache_key_of(self, context: TaskRunContext) -> str | None:
         """Return the cache key of a run, or None for no caching.

@@ -142,13 +142,6 @@ class TaskSettings(Settings):
         return bool(said) if said is not None else None
 
     @property
-    def shown_retry_delays(self) -> float | list[float] | None:
-        """The retry delays as users read them: one number as it was given, otherwise all of them."""
-        if isinstance(self.retry_delay_seconds, (int, float)):
-            return self.retry_delay_seconds
-        return list(self.retry_delays) or None
-
-    @property
     def timeout_ms(self) -> int:
         """The timeout for the wire; 0 means none."""
         return _milliseconds(self.timeout_seconds)

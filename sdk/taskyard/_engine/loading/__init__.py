@@ -1,0 +1,1 @@
+"""Flows taken out of files and modules that this program has not imported itself."""
