@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard._missing_features import AbsentModules, absent_names
 
 if TYPE_CHECKING:
+    from taskyard.client.orchestration import get_client
     from taskyard.context import headers, tags
     from taskyard.exceptions import TaskyardError, register_error
     from taskyard.flows import Flow, flow
@@ -47,6 +48,7 @@ __all__ = [
     "as_completed",
     "exponential_backoff",
     "flow",
+    "get_client",
     "get_run_logger",
     "headers",
     "heartbeat",
@@ -103,6 +105,7 @@ _HOMES = {
     "remote_task": "remote",
     "TaskyardError": "exceptions",
     "register_error": "exceptions",
+    "get_client": "client.orchestration",
     "get_run_logger": "logging",
     "heartbeat": "runtime",
     "headers": "context",
@@ -116,6 +119,7 @@ _HOMES = {
 _MODULES = frozenset(
     [
         "cache_policies",
+        "client",
         "context",
         "exceptions",
         "flow_runs",

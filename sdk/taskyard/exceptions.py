@@ -1,6 +1,8 @@
 """Every exception that programs written with Taskyard may want to catch.
 
     TaskyardError                       (from taskyard_contract.errors, with the server's own errors below it)
+      NotSupported                      (NotImplementedError) nothing in this release can do what is asked for
+      SearchTooWide                     too many runs, or log records, would have to be read for an answer
       MissingResult                     a completed run has no stored value, or it is no longer where it was
         DamagedResult                   what is there is not what was written
       ResultStorageError                storage of results cannot be used, or does not answer
@@ -46,6 +48,7 @@ from taskyard_contract.errors import (
     BlobNotFound,
     ConnectionFailed,
     DigestMismatch,
+    ObjectNotFound,
     Overloaded,
     PayloadTooLarge,
     RunNotFound,
@@ -60,11 +63,14 @@ __all__ = [
     "BlobNotFound",
     "ConnectionFailed",
     "DigestMismatch",
+    "ObjectNotFound",
     "Overloaded",
     "PayloadTooLarge",
     "RunNotFound",
     "StorageFull",
     "StorageUnavailable",
+    "NotSupported",
+    "SearchTooWide",
     "MissingResult",
     "DamagedResult",
     "ResultStorageError",
@@ -99,6 +105,14 @@ __all__ = [
     "FlowCancelled",
     "RunCancelled",
 ]
+
+
+class NotSupported(TaskyardError, NotImplementedError):
+    """Nothing in this release can do what was asked for; it is refused rather than left out."""
+
+
+class SearchTooWide(TaskyardError):
+    """Too many runs, or log records, would have to be read for an answer; ask for fewer."""
 
 
 class MissingResult(TaskyardError):

@@ -3,7 +3,8 @@
     TaskyardError
       InvalidRequest            a field is missing or malformed
       UnsupportedProtocol       no protocol version in common
-      RunNotFound               no run with this id
+      ObjectNotFound            what was asked for does not exist
+        RunNotFound             no run with this id
       RunExists                 the id was used before, for something else
       PayloadTooLarge           arguments, a result or code exceed a limit
       Overloaded                the server has more to commit than it takes
@@ -128,7 +129,11 @@ class UnsupportedProtocol(TaskyardError):
     reason = ErrorReason.UNSUPPORTED_PROTOCOL
 
 
-class RunNotFound(TaskyardError):
+class ObjectNotFound(TaskyardError):
+    """What was asked for does not exist."""
+
+
+class RunNotFound(ObjectNotFound):
     """There is no run with this id."""
 
     reason = ErrorReason.RUN_NOT_FOUND
@@ -247,5 +252,7 @@ class ConnectionFailed(TaskyardError):
 
 
 BY_REASON: dict[int, type[TaskyardError]] = {
-    kind.reason: kind for kind in TaskyardError.__subclasses__() if kind.reason
+    kind.reason: kind
+    for kind in (*TaskyardError.__subclasses__(), *ObjectNotFound.__subclasses__())
+    if kind.reason
 }

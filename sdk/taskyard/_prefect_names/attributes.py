@@ -3,6 +3,7 @@
 from typing import Final
 
 from taskyard._prefect_names import reasons
+from taskyard._prefect_names.client import CALLS
 
 _DEPLOYING: Final = dict.fromkeys(
     ["deploy", "adeploy", "to_deployment", "ato_deployment", "from_source", "afrom_source"], reasons.DEPLOY
@@ -25,7 +26,7 @@ _OWN_STATES: Final = {
     ),
     "cached_inputs": "results are cached by the control plane: see cache_policy, and 'taskyard cache --help'",
     "fresh_copy": "states never change, so copies are not needed",
-    "to_state_create": reasons.CLIENT,
+    "to_state_create": reasons.CLIENT_CHANGES,
     "serialize": "states are pickled as they are",
     "details": "it is state.state_details here",
     "run_count": (
@@ -116,5 +117,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         "get": "it is result() here",
         **dict.fromkeys(["set_upstream", "set_downstream"], _GRAPH),
     },
+    "client": CALLS,
 }
 """What to do instead, by kind of object and attribute."""

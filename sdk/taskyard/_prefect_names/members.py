@@ -3,6 +3,7 @@
 from typing import Final
 
 from taskyard._prefect_names import reasons
+from taskyard._prefect_names.filters import CLASSES
 from taskyard._prefect_names.reasons import here, moved
 
 _RUNNER_NAMES: Final = {
@@ -39,7 +40,27 @@ _STATE_NAMES: Final = {
     ),
 }
 
+_RECORDED: Final = {
+    **dict.fromkeys(["Deployment", "DeploymentSchedule"], reasons.DEPLOY),
+    **dict.fromkeys(["WorkPool", "WorkQueue", "Worker"], reasons.INFRASTRUCTURE),
+    **dict.fromkeys(["BlockDocument", "BlockType", "BlockSchema", "Variable"], reasons.BLOCKS),
+    "Artifact": reasons.ARTIFACTS,
+    **dict.fromkeys(["ConcurrencyLimit", "GlobalConcurrencyLimit"], reasons.LIMITS),
+    "FlowRunInput": reasons.PAUSE,
+    "TaskRunPolicy": "retries of task runs are not told; FlowRun.empirical_policy has those of a flow run",
+}
+_ORDERS: Final = {
+    **dict.fromkeys(["DeploymentSort"], reasons.DEPLOY),
+    **dict.fromkeys(["ArtifactSort", "ArtifactCollectionSort"], reasons.ARTIFACTS),
+    **dict.fromkeys(["BlockDocumentSort", "VariableSort"], reasons.BLOCKS),
+    "AutomationSort": reasons.EVENTS,
+}
+
 MEMBERS: Final[dict[str, dict[str, str]]] = {
+    "client.orchestration": dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
+    "client.schemas.filters": CLASSES,
+    "client.schemas.objects": _RECORDED,
+    "client.schemas.sorting": _ORDERS,
     "results": {
         **dict.fromkeys(["BaseResult", "PersistedResult", "PersistedResultBlob"], here("ResultRecord")),
         **dict.fromkeys(["ResultFactory", "get_current_result_store"], here("get_result_store()")),
@@ -116,7 +137,7 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
             ],
             reasons.SETTINGS,
         ),
-        **dict.fromkeys(["AsyncClientContext", "SyncClientContext"], reasons.CLIENT),
+        **dict.fromkeys(["AsyncClientContext", "SyncClientContext"], reasons.OLD_CLIENT),
         "AssetContext": reasons.ASSETS,
         **dict.fromkeys(
             ["serialize_context", "hydrated_context"],
@@ -127,7 +148,6 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
     },
     "exceptions": {
         **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardError")),
-        "ObjectNotFound": here("RunNotFound"),
         **dict.fromkeys(
             ["PrefectHTTPStatusError", "ClientError"], here("TaskyardError", "any request that failed")
         ),

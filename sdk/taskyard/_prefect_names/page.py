@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from taskyard._prefect_names.attributes import ATTRIBUTES
+from taskyard._prefect_names.filters import FIELDS
 from taskyard._prefect_names.members import MEMBERS, PATTERNS
 from taskyard._prefect_names.modules import COLLECTIONS, MODULES, NAMES
 from taskyard._prefect_names.options import ABSENT, CALLS, FORMER
@@ -32,6 +33,8 @@ def _sections() -> Iterator[str]:
         yield from _table(f"Imported from `taskyard.{module}`", {**names, **more})
     for kind, names in ATTRIBUTES.items():
         yield from _table(f"Attributes of a {kind}", names)
+    for kind, names in FIELDS.items():
+        yield from _table(f"Fields of a {kind}", names)
     for kind, names in FORMER.items():
         yield from _table(f"Options of a {kind}", {**(ABSENT if kind == "task" else {}), **names})
     yield from _table("Arguments of calls", CALLS)

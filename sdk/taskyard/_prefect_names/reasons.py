@@ -26,10 +26,14 @@ LOCKING: Final = (
     "lock managers are not here, by design; of runs with equal cache keys the control plane lets one run"
     " at a time"
 )
-CLIENT: Final = (
-    "the orchestration client is not in this release; see taskyard.flow_runs and taskyard.task_runs,"
-    " 'taskyard run --help', or the gRPC services in protos/"
+OLD_CLIENT: Final = (
+    "it is get_client() here, of taskyard.client.orchestration, with TaskyardClient and SyncTaskyardClient"
 )
+CLIENT_CHANGES: Final = (
+    "runs are made by calling tasks and flows, so clients only read them, and cancel them: see"
+    " taskyard.client.orchestration"
+)
+RECORDED_CHANGES: Final = "what is recorded of a run is not changed from outside, by design"
 BLOCKS: Final = "blocks and variables are not in this release; use environment variables or files of your own"
 EVENTS: Final = (
     "events and automations are not in this release; use hooks such as on_completion and on_failure"

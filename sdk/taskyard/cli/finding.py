@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from taskyard._data.runs.short_ids import ShortIds
 from taskyard.cli.exits import CliError
 from taskyard.cli.searching import Search
 from taskyard.cli.views.documents import state_of
 from taskyard.cli.views.output import clock_time
-from taskyard.cli.views.short_ids import ShortIds
 from taskyard_contract.ids import ID_BYTES
 from taskyard_contract.states import FIRST_FINAL
 

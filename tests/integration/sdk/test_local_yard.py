@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.plane_and_agent import end_sessions
 
-from taskyard import flow, settings, task
+from taskyard import flow, get_client, settings, task
 from taskyard._network.server.local_yard import ensure_yard
 from taskyard.exceptions import ConnectionFailed
 
@@ -80,6 +80,16 @@ def test_without_a_server_the_first_call_starts_a_yard_that_may_be_killed(home: 
         return before + sum(futures.result(40))
 
     assert main() == 8 + sum(range(20))
+
+
+def test_a_client_goes_on_with_a_yard_that_was_started_again(home: Path) -> None:
+    with get_client(sync_client=True) as client:
+        run_id = double.delay(4).task_run_id
+        assert client.read_task_run(run_id).name == "double"
+        end_sessions()
+        stop(home, signal.SIGKILL)
+        assert client.read_task_run(run_id).name == "double"
+        assert client.api_healthcheck() is None
 
 
 def test_a_yard_that_does_not_start_says_why(

@@ -19,10 +19,12 @@ from taskyard._data.values.hashing import hash_objects
 from taskyard._engine.definitions.flow_options import FlowOptions
 from taskyard._engine.definitions.task_options import TaskOptions
 from taskyard._prefect_names.attributes import ATTRIBUTES
+from taskyard._prefect_names.filters import FIELDS
 from taskyard._prefect_names.members import MEMBERS
 from taskyard._prefect_names.modules import COLLECTIONS, MODULES, NAMES
 from taskyard._prefect_names.options import ABSENT, CALLS, FORMER
 from taskyard._prefect_names.page import page
+from taskyard.client import SyncTaskyardClient
 from taskyard.exceptions import ParameterBindError
 from taskyard.futures import Future
 
@@ -39,6 +41,7 @@ OBJECTS: dict[str, Any] = {
     "flow": flow(one),
     "state": Completed(data=1),
     "future": Future(b"r" * 16, nowhere()),
+    "client": SyncTaskyardClient("127.0.0.1:1"),
 }
 ALL_ATTRIBUTES = [(kind, name) for kind, names in ATTRIBUTES.items() for name in names]
 ALL_MEMBERS = [(module, name) for module, names in MEMBERS.items() for name in names]
@@ -234,6 +237,7 @@ def sentences() -> Iterator[str]:
         *MEMBERS.values(),
         *ATTRIBUTES.values(),
         *FORMER.values(),
+        *FIELDS.values(),
     ):
         yield from names.values()
 

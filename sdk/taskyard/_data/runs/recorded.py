@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from taskyard._data.runs.records import FlowRun, TaskRun
-from taskyard._data.runs.state import State, StateDetails
+from taskyard._data.runs.state import NO_DATA, State, StateDetails
 from taskyard._data.values.failures import Decode, exception_of
 from taskyard._durable_names import public
 from taskyard.exceptions import (
@@ -67,6 +67,41 @@ def from_run(run: run_service_pb2.Run, decode: Decode) -> State[Any]:
             cache_key=run.cache_key or None,
         ),
     )
+
+
+def from_listed_run(
+    run: run_service_pb2.Run, decode: Decode, read: Callable[[], run_service_pb2.Run]
+) -> State[Any]:
+    """Make the state that a run is in which came without its result, or its exception, as lists do.
+
+    Args:
+        run: The run.
+        decode: Turns a payload into a value.
+        read: Reads the run with its result; called when that is first asked for.
+    """
+    state = from_run(run, decode)
+    if int(run.state) < FIRST_FINAL or int(run.state) == RunState.NOT_READY:
+        return state
+    flow = int(run.kind) == RunKind.FLOW
+
+    def data() -> Any:
+        found = _lazy_data(read(), decode, FlowRunTimeoutError if flow else TaskRunTimeoutError)
+        return NO_DATA if found is None else found()
+
+    return State(
+        state.type,
+        name=state.name,
+        message=state.message,
+        timestamp=state.timestamp,
+        decode=data,
+        state_details=state.state_details,
+    )
+
+
+def from_entry(entry: run_service_pb2.RunStateEntry) -> State[Any]:
+    """Make a state that a run was in, from its history; values are those of the last one only."""
+    state_type, name = shown_as(entry.state, entry.reason, entry.state_name, entry.attempt)
+    return State(state_type, name=name, message=entry.message, timestamp=_time(entry.at_us))
 
 
 def flow_run_of(run: run_service_pb2.Run, decode: Decode) -> FlowRun:

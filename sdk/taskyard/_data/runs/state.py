@@ -37,7 +37,8 @@ _ERRORS: Final[dict[StateType, type[TaskyardError]]] = {
     StateType.CRASHED: CrashedRun,
     StateType.CANCELLED: CancelledRun,
 }
-_ABSENT: Final = object()
+NO_DATA: Final = object()
+"""What decoding returns when nothing was stored with the state."""
 
 
 @public("taskyard.states")
@@ -97,7 +98,7 @@ class State(Generic[R]):
         *,
         name: str | None = None,
         message: str | None = None,
-        data: Any = _ABSENT,
+        data: Any = NO_DATA,
         decode: Callable[[], Any] | None = None,
         timestamp: datetime | None = None,
         state_details: StateDetails | None = None,
@@ -124,18 +125,18 @@ class State(Generic[R]):
         self._data = data
         self._decode = decode
         self._keeps = True
-        self._came_with: Any = _ABSENT
+        self._came_with: Any = NO_DATA
 
     @property
     def data(self) -> Any:
         """The value or exception that belongs to the state; None when there is none."""
         value = self._decoded()
-        return None if value is _ABSENT else value
+        return None if value is NO_DATA else value
 
     @property
     def has_data(self) -> bool:
         """Whether something, None included, was stored with the state."""
-        return self._decode is not None or self._data is not _ABSENT
+        return self._decode is not None or self._data is not NO_DATA
 
     def _decoded(self) -> Any:
         if self._decode is not None:
@@ -213,7 +214,7 @@ class State(Generic[R]):
 
     def _as_it_came(self, error: BaseException) -> BaseException:
         """Return an exception with the traceback it had first, which would grow with each who asks."""
-        if self._came_with is _ABSENT:
+        if self._came_with is NO_DATA:
             self._came_with = error.__traceback__
         return error.with_traceback(self._came_with)
 
@@ -248,7 +249,7 @@ class State(Generic[R]):
 
     def _completed_value(self) -> Any:
         value = self._decoded()
-        if value is _ABSENT:
+        if value is NO_DATA:
             raise MissingResult(
                 f"the run is in state {self} and no value was stored with it; return a value, or a state "
                 "made with data=..."

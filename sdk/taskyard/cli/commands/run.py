@@ -140,9 +140,9 @@ def show(
 def _shown_document(
     run: "Run", states: "Sequence[RunStateEntry]", within: "Inside | None"
 ) -> dict[str, object]:
+    from taskyard._data.values.shown_parameters import parameter_document
     from taskyard.cli.views.documents import run_document, state_document
     from taskyard.cli.views.inside import inside_document
-    from taskyard.cli.views.parameters import parameter_document
 
     return {
         **run_document(run),

@@ -134,7 +134,7 @@ def moment_cell(at_us: int) -> str:
 
 def id_cells(ids: Sequence[bytes]) -> dict[bytes, str]:
     """Return what a table shows of some ids: on a terminal the part that tells them apart, else all."""
-    from taskyard.cli.views.short_ids import ShortIds
+    from taskyard._data.runs.short_ids import ShortIds
 
     if not on_terminal():
         return {each: format_id(each) for each in ids}

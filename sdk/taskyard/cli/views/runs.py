@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from taskyard._data.values.shown_parameters import shown_parameters
 from taskyard.cli.views.columns import Column
 from taskyard.cli.views.documents import count_document, name_in, shown_state, state_of
 from taskyard.cli.views.output import (
@@ -20,7 +21,6 @@ from taskyard.cli.views.output import (
     print_pairs,
     print_table,
 )
-from taskyard.cli.views.parameters import shown_parameters
 from taskyard.cli.views.waits import print_waits
 from taskyard_contract.errors import RunNotFound
 from taskyard_contract.ids import format_id

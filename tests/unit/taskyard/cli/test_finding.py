@@ -3,8 +3,8 @@ from uuid import UUID
 import pytest
 from support.fake_services import make_run, run_id
 
+from taskyard._data.runs.short_ids import ShortIds
 from taskyard.cli.views.output import clock_time
-from taskyard.cli.views.short_ids import ShortIds
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import RunState
 

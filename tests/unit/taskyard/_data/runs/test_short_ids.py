@@ -2,7 +2,7 @@ from uuid import UUID
 
 import pytest
 
-from taskyard.cli.views.short_ids import ShortIds, short_id
+from taskyard._data.runs.short_ids import ShortIds, short_id
 from taskyard_contract.id_factory import IdFactory
 from taskyard_contract.ids import format_id
 

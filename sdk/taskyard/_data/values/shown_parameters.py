@@ -13,7 +13,7 @@ from decimal import Decimal
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Final
 
-from taskyard.cli.views.short_ids import short_id
+from taskyard._data.runs.short_ids import short_id
 from taskyard_contract import references
 from taskyard_contract.encodings import JSON, PICKLE
 from taskyard_contract.languages import json_values

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskyard.cli.views.parameters import parameter_document, parameters_of, shown_parameters
+from taskyard._data.values.shown_parameters import parameter_document, parameters_of, shown_parameters
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_contract import references
