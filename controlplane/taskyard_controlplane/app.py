@@ -29,6 +29,7 @@ from taskyard_controlplane.blobs.intact import Intact
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.heap import keep_trimmed
 from taskyard_controlplane.owner.queueing.large_bodies import Place
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.pulse import Pulse
@@ -188,6 +189,7 @@ class ControlPlane:
             memory=self.settings.memory,
             policy=self.settings.retention.policy(),
             log_limits=self.settings.logs.limits,
+            delays=RetryDelays(factor=self.settings.retry_delay_factor),
         )
         gc.disable()  # recovery makes as many objects as there are open runs, and no garbage
         try:

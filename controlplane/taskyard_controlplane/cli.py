@@ -197,6 +197,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="where these reach the object storage of --blobs "
         "(default: $TASKYARD_OBJECT_ENDPOINT, else where the server does)",
     )  # fmt: skip
+    parser.add_argument(
+        "--retry-delay-factor", type=float, default=1.0, metavar="FACTOR",
+        help="what delays before retries are multiplied with, from 0 to 1; less than 1 is for tests "
+        "(default: %(default)g)",
+    )  # fmt: skip
     _add_common(parser)
     parser.set_defaults(run=_serve)
 
@@ -244,6 +249,7 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         direct_transfers=options.direct_transfers,
         data_listen=options.data_listen,
         object_endpoint=options.object_endpoint,
+        retry_delay_factor=options.retry_delay_factor,
         retention=retention_of(options, RetentionSettings()),
     )
 

@@ -91,8 +91,7 @@ class RpcSettings:
     """Where clients and agents connect, and what one call may carry or last."""
 
     listen: str = "127.0.0.1:4700"
-    """``HOST:PORT`` or ``unix:PATH``; port 0 takes a free one. Default: this machine only, because the
-    protocol carries no credentials yet."""
+    """``HOST:PORT`` or ``unix:PATH``; port 0 takes a free one. Default: here, for want of credentials."""
 
     reflection: bool = True
     """Whether the server describes its API to tools. Default on; the local yard saves the start-up time."""
@@ -134,8 +133,7 @@ class LeaseSettings:
     of the control plane or a moved virtual machine, short enough for people who wait."""
 
     session_lease_seconds: float = 30.0
-    """Without a stream for this long, a session's flow runs are CRASHED. Default 30 s, for the same
-    reasons."""
+    """Without a stream for this long, a session's flow runs are CRASHED. Default 30 s, as above."""
 
     heartbeats_per_lease: int = 6
     """How many heartbeats fit into a lease. Default 6: five may be lost."""
@@ -304,6 +302,8 @@ class Settings:
     socket, where all peers are on this machine."""
     object_endpoint: str = ""
     """Where peers reach object storage, ``https://HOST``. Default empty: where the control plane does."""
+    retry_delay_factor: float = 1.0
+    """What delays before retries are multiplied with, 0 to 1. Default 1; less is for tests of programs."""
 
     def __post_init__(self) -> None:
         try:
@@ -312,6 +312,7 @@ class Settings:
             check_endpoint(self.object_endpoint)
         except ValueError as error:
             raise InvalidSettings(str(error)) from None
+        _require(0 <= self.retry_delay_factor <= 1, "retry_delay_factor must lie between 0 and 1")
         known = self.data_listen in ("", NOWHERE) or _has_port(self.data_listen)
         _require(known, f"'{self.data_listen}' is not an address for data; give HOST:PORT, or {NOWHERE}")
 

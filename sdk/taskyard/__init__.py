@@ -135,6 +135,7 @@ _MODULES = frozenset(
         "task_runners",
         "task_runs",
         "tasks",
+        "testing",
         "utilities",
     ]
 )

@@ -16,6 +16,7 @@ from taskyard_controlplane.owner.journal.run_book import RunBook
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
 from taskyard_controlplane.owner.logs.numbers import LogNumbers
 from taskyard_controlplane.owner.metrics import Metrics
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.timers import Timers
@@ -40,7 +41,7 @@ def settle(run: Run, history: list[RunEvent]) -> OpenCommit:
     try:
         journal = Journal(commit, LogNumbers(clock), LeavingBlobs(lambda: 0.0))  # type: ignore[arg-type]
         telling = Telling(journal, RunBook(), clock)
-        settling = Settling(journal, Timers(loop, clock), clock, Metrics(), telling, lambda: 0.5)
+        settling = Settling(journal, Timers(loop, clock), clock, Metrics(), telling, RetryDelays(lambda: 0.5))
         for event in history:
             clock.seconds += 1
             settling.apply(run, event, reason=0, message=event.name)

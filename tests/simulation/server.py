@@ -9,6 +9,7 @@ from taskyard_contract.errors import NotOwner
 from taskyard_contract.states import RunState
 from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.reading.background import Background
@@ -80,7 +81,7 @@ class ServerNode:
             window=plan.window or WINDOW,
             most_open=2 * plan.window or MOST_OPEN,
             writer=Writer(),  # type: ignore[arg-type]
-            draw=self.node.random.random,
+            delays=RetryDelays(self.node.random.random),
         )
         try:
             await self.owner.start()

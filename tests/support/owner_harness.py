@@ -28,6 +28,7 @@ from taskyard_controlplane.owner.queueing.backlog import WINDOW
 from taskyard_controlplane.owner.queueing.large_bodies import Place
 from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.serving.owner import DEFAULT_MEMORY, Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.storage import create_reader, create_store
@@ -79,7 +80,7 @@ class World:
             fatal=self.failed.append,
             window=window,
             most_open=most_open,
-            draw=draw,
+            delays=RetryDelays(draw),
             writer=writer,
             memory=memory,
             policy=policy,

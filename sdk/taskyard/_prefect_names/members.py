@@ -191,6 +191,18 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(["flatten", "mapped"], reasons.FLATTEN),
     },
     "utilities.visualization": {"TaskVizTrackerState": here("get_task_viz_tracker()")},
+    "testing.utilities": {
+        "prefect_test_harness": here("taskyard_test_harness"),
+        **dict.fromkeys(
+            [
+                "assert_blocks_equal",
+                "assert_uses_result_serializer",
+                "assert_uses_result_storage",
+                "kubernetes_environments_equal",
+            ],
+            reasons.TESTING,
+        ),
+    },
     "utilities.annotations": {
         "BaseAnnotation": here("Annotation"),
         **dict.fromkeys(["mapped", "flatten"], reasons.FLATTEN),

@@ -33,7 +33,6 @@ MODULES: Final[dict[str, str]] = {
     "input": reasons.PAUSE,
     **dict.fromkeys(["flow_engine", "task_engine"], reasons.ENGINES),
     "server": reasons.SERVER,
-    **dict.fromkeys(["testing"], reasons.TESTING),
     **dict.fromkeys(["workers", "infrastructure"], reasons.INFRASTRUCTURE),
     **dict.fromkeys(["plugins", "collections"], reasons.PLUGINS),
     **dict.fromkeys(["profiles"], reasons.SETTINGS),
@@ -88,7 +87,11 @@ MODULES: Final[dict[str, str]] = {
     "utilities.asyncutils": (
         "sync and async tasks and flows may call each other without a helper; await what is async"
     ),
-    "utilities.testing": reasons.TESTING,
+    **dict.fromkeys(
+        [f"testing.{name}" for name in ("cli", "docker", "events", "fixtures", "standard_test_suites")],
+        reasons.TESTING,
+    ),
+    "utilities.testing": moved("taskyard.testing.utilities"),
     "utilities.exceptions": moved("taskyard.exceptions"),
     **dict.fromkeys(
         [

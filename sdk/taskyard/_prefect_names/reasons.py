@@ -54,8 +54,8 @@ SERVING: Final = (
 )
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 TESTING: Final = (
-    "a test harness is not in this release; set TASKYARD_HOME to a directory of the test, and"
-    " TASKYARD_TASK_RUNNER=threads, and call the flow"
+    "what Prefect tests itself with is not here; taskyard.testing.utilities has the harness for tests of"
+    " flows, and docs/testing.md says how they are written"
 )
 ENGINES: Final = "the engine is not something to call; call the flow, or the task, itself"
 

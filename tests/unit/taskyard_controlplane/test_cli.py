@@ -20,6 +20,9 @@ def test_serve_options_become_settings() -> None:
     settings = serve_settings(options)
     assert (settings.rpc.listen, settings.probe.listen) == ("0.0.0.0:1", "0.0.0.0:2")
     assert (settings.lease.agent_lease_seconds, settings.lease.session_lease_seconds) == (2, 3)
+    assert settings.retry_delay_factor == 1
+    options = _parser().parse_args(["serve", *where, "--retry-delay-factor", "0.5"])
+    assert serve_settings(options).retry_delay_factor == 0.5
 
 
 def test_the_database_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,14 @@ def test_limits_must_be_positive() -> None:
         RpcSettings(max_page_size=0)
 
 
+@pytest.mark.parametrize("factor", [-0.1, 1.1, float("nan")])
+def test_delays_of_retries_can_only_be_shorter(factor: float) -> None:
+    database = DatabaseSettings("sqlite://")
+    assert Settings(database).retry_delay_factor == 1.0
+    with pytest.raises(InvalidSettings, match="retry_delay_factor must lie between 0 and 1"):
+        Settings(database, retry_delay_factor=factor)
+
+
 def test_a_yard_keeps_everything_in_its_home() -> None:
     settings = YardSettings(home=Path("/home/me/.taskyard"), slots=2).server_settings()
     assert settings.rpc.listen == "unix:/home/me/.taskyard/yard.sock"

@@ -5,8 +5,6 @@ durable. A report may be repeated, because the answer was lost with a stream: th
 an old one from a new one, and what is answered to an old one is what was answered then.
 """
 
-import random
-from collections.abc import Callable
 from typing import Final
 
 from taskyard_api.v1 import common_pb2
@@ -20,7 +18,7 @@ from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import transition
 from taskyard_controlplane.domain.model import SESSION, Run
-from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
+from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.owner.journal.changes import Changes
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
@@ -54,9 +52,8 @@ class FlowReports:
         changes: Changes,
         clock: Clock,
         max_inline_bytes: int,
-        draw: Callable[[], float] = random.random,
     ) -> None:
-        """Apply reports to the runs of `book`; `draw` gives numbers from [0, 1) for jitter."""
+        """Apply reports to the runs of `book`."""
         self._max_inline_bytes = max_inline_bytes
         self._book = book
         self._journal = journal
@@ -64,7 +61,6 @@ class FlowReports:
         self._telling = telling
         self._changes = changes
         self._clock = clock
-        self._draw = draw
 
     def report(self, session: ClientSession, report: pb.FlowReport) -> bool:
         """Apply a report and decide with the next commit; False when no such flow run is open.
@@ -143,8 +139,7 @@ class FlowReports:
         """Return the answer to a report about a flow run."""
         retry_after = 0.0
         if state == RunState.AWAITING_RETRY:
-            base = delay_after(run.template, run.attempt - 1)
-            retry_after = jittered(base, run.template.jitter, self._draw())
+            retry_after = self._settling.delays.of(run)
         return pb.FlowDecision(
             run_id=run.run_id,
             state=state,  # type: ignore[arg-type]  # the enums are numerically equal

@@ -4,8 +4,6 @@ Invariant: an effect that others can see is performed exactly once, after the co
 transition durable.
 """
 
-import random
-from collections.abc import Callable
 from typing import Final
 
 from taskyard_contract.clock import Clock
@@ -15,11 +13,12 @@ from taskyard_controlplane.domain.effects import AFTER_COMMIT, Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import give_up, transition
 from taskyard_controlplane.domain.model import AGENT, HELD, Run
-from taskyard_controlplane.domain.retries import LATEST_US, delay_after, jittered
+from taskyard_controlplane.domain.retries import LATEST_US
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.metrics import Metrics
 from taskyard_controlplane.owner.named_blobs import blobs_of_outcome
 from taskyard_controlplane.owner.rules.outcome_messages import SAID, Hit, copy_outcome, write_outcome
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.timers import Timer, Timers
 
@@ -42,17 +41,16 @@ class Settling:
         clock: Clock,
         metrics: Metrics,
         telling: Telling,
-        draw: Callable[[], float] = random.random,
+        delays: RetryDelays,
     ) -> None:
-        """Settle into the open commit, where `telling` says what people are to hear of it; `draw` gives
-        numbers from [0, 1) for jitter.
-        """
+        """Settle into the open commit, where `telling` says what people are to hear of it."""
         self._telling = telling
         self._journal = journal
         self._timers = timers
         self._clock = clock
         self._metrics = metrics
-        self._draw = draw
+        self.delays = delays
+        """How long attempts that failed wait for the next."""
         self._retries: dict[int, Timer] = {}
         """By the seq of the run that waits for it. Few: runs that succeed at once never come here."""
 
@@ -173,8 +171,7 @@ class Settling:
         now_us, delay = self._clock.now_us(), 0.0
         due_us = None
         if effects & _SET_RETRY_TIMER:
-            base = delay_after(run.template, run.attempt - 1)
-            delay = jittered(base, run.template.jitter, self._draw())
+            delay = self.delays.of(run)
             due_us = min(now_us + round(delay * 1_000_000), LATEST_US)
             self.wake_later(run, delay)
         if effects & _NEXT_ATTEMPT:

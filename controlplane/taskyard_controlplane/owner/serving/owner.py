@@ -5,7 +5,6 @@ any other reason, `fatal` is called and nothing more is written.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final
@@ -33,6 +32,7 @@ from taskyard_controlplane.owner.queueing.parking import MOST_OPEN
 from taskyard_controlplane.owner.retention.policy import DEFAULT_POLICY, Policy
 from taskyard_controlplane.owner.retention.retention import Retention
 from taskyard_controlplane.owner.rules.cancelling import NOBODY_SAYS, Wish
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.explaining import Explaining
@@ -76,7 +76,7 @@ class Owner:
         most_open: int = MOST_OPEN,
         memory: MemoryLimits = DEFAULT_MEMORY,
         writer: Executor | None = None,
-        draw: Callable[[], float] = random.random,
+        delays: RetryDelays | None = None,
         policy: Policy = DEFAULT_POLICY,
         log_limits: LogLimits = DEFAULT_LIMITS,
     ) -> None:
@@ -95,7 +95,7 @@ class Owner:
             most_open: Open runs in memory, from which on new ones that wait for others are only stored.
             memory: How much payload is kept in memory.
             writer: Where database and log store are used, each by one at a time; None for own threads.
-            draw: Gives numbers from [0, 1) for the jitter of retries.
+            delays: How long after a failed attempt the next one begins; None: as templates say.
             policy: How long what is over is kept; `log_limits`: how much one run may log.
         """
         self._store, self._clock = store, clock
@@ -105,7 +105,7 @@ class Owner:
         )  # fmt: skip
         """What it demands of its peers."""
         self._limits = Limits(max_inline_bytes, window, most_open, memory, max_payload_bytes)
-        self._draw, self._policy = draw, policy
+        self._delays, self._policy = delays or RetryDelays(), policy
         self.metrics = Metrics()
         """The owner's counters."""
         self._timers = Timers(asyncio.get_running_loop(), clock)
@@ -134,7 +134,7 @@ class Owner:
         self.logs.numbers.go_on_after(max(found.logs.last_id, found.ownership.next_log - 1))
         self.shard = Shard(
             self._store, self._clock, self.metrics, self._timers, self._committer, found.ownership,
-            self._limits, self._draw, self.logs,
+            self._limits, self._delays, self.logs,
         )  # fmt: skip
         self.retention = Retention(
             self._store, self.shard, self._timers, self._clock, self._policy,

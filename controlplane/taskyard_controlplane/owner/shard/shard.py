@@ -5,7 +5,6 @@ It does nothing itself. Invariant of all of it: nothing of a run is shown to any
 made it durable.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from taskyard_contract.clock import Clock
@@ -43,6 +42,7 @@ from taskyard_controlplane.owner.rules.cache import CacheFlights
 from taskyard_controlplane.owner.rules.cancelling import Cancelling
 from taskyard_controlplane.owner.rules.flow_reports import FlowReports
 from taskyard_controlplane.owner.rules.reporting import Reporting
+from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.rules.saying import Saying
 from taskyard_controlplane.owner.rules.settling import Settling
 from taskyard_controlplane.owner.rules.telling import Telling
@@ -78,17 +78,17 @@ class Shard:
         committer: Committer,
         owned: Ownership,
         limits: Limits,
-        draw: Callable[[], float],
+        delays: RetryDelays,
         logs: LogWriter,
     ) -> None:
-        """Own, as `owned` says, what is in `store`, which `committer` uses; `draw` is for jitter, and `logs`
-        keeps what runs log.
+        """Own, as `owned` says, what is in `store`, which `committer` uses; `delays` says when retries are
+        due, and `logs` keeps what runs log.
         """
         self.generation = owned.generation
         self.succession = Succession(owned.generation, owned.next_seq)
         self.committer, self.timers, self.logs = committer, timers, logs
         self._make_journal(store, clock, limits.memory, owned.next_agent)
-        self._make_rules(clock, metrics, limits, draw)
+        self._make_rules(clock, metrics, limits, delays)
         self._make_queues(store, clock, metrics, owned, limits)
         self._follow_commits(clock, metrics)
 
@@ -115,16 +115,16 @@ class Shard:
         )
         self.roster.windows.read_back = self.stored.read_back
 
-    def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, draw: Callable[[], float]) -> None:
+    def _make_rules(self, clock: Clock, metrics: Metrics, limits: Limits, delays: RetryDelays) -> None:
         telling = Telling(self.journal, self.book, clock)
-        self.settling = Settling(self.journal, self.timers, clock, metrics, telling, draw)
+        self.settling = Settling(self.journal, self.timers, clock, metrics, telling, delays)
         self.upstream = UpstreamEdges(self.book, self.journal, self.settling, limits.memory.inputs)
         self.cache = CacheFlights(self.settling, self.journal, self.templates, metrics, self.leaving)
         self.admission = Admission(self.upstream, self.cache)
         self.cancelling = Cancelling(self.settling, telling)
         max_inline_bytes = limits.max_inline_bytes
         self.flow_reports = FlowReports(
-            self.book, self.journal, self.settling, telling, self.changes, clock, max_inline_bytes, draw
+            self.book, self.journal, self.settling, telling, self.changes, clock, max_inline_bytes
         )
         self.saying = Saying(self.book, self.journal, self.succession, self.logs)
         self.reporting = Reporting(

@@ -34,7 +34,7 @@ _LONGEST_POLL: Final = 0.02
 """Looking is a connect to a file, so it is cheap, and each look too late is felt by somebody who waits."""
 _TAIL_LINES: Final = 15
 """Of a log, for whoever asks why no yard came up: a short traceback, or the last complaint."""
-_LONGEST_SOCKET_PATH: Final = 100
+LONGEST_SOCKET_PATH: Final = 100
 """The kernel takes 107 bytes; the rest is for what is put beside the socket while it is made."""
 
 
@@ -52,7 +52,7 @@ def ensure_yard() -> str:
     """
     home = settings.home()
     path = home / YARD_SOCKET
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise ConnectionFailed(f"{path} is too long for a socket; set {settings.HOME} to a shorter directory")
     if not _accepts(path):
         try:
@@ -96,7 +96,7 @@ def _start_lock(home: Path) -> Iterator[None]:
         yield
 
 
-_AS_IT_IS: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
+AS_IT_IS: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
 """Before a command: debuggers start Python in themselves when a program that they debug does, and the yard is
 none of it."""
 
@@ -106,7 +106,7 @@ def _start(home: Path, path: Path) -> None:
     before = log_path.stat().st_size if log_path.exists() else 0
     with open(log_path, "ab", opener=opener) as log:
         process = subprocess.Popen(
-            [*_AS_IT_IS, sys.executable, "-m", "taskyard_controlplane", "yard", "--home", str(home)],
+            [*AS_IT_IS, sys.executable, "-m", "taskyard_controlplane", "yard", "--home", str(home)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

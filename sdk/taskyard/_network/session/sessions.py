@@ -23,6 +23,14 @@ def current_session(caller_run_id: bytes = b"") -> Session:
     return session.open()
 
 
+def close_session(address: str) -> None:
+    """End the one with the server at an address, if there is one."""
+    with _lock:
+        session = _sessions.pop(address, None)
+    if session is not None:
+        session.close()
+
+
 def close_sessions() -> None:
     """End all of them; the next call opens another one."""
     with _lock:

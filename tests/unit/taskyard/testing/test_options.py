@@ -1,0 +1,36 @@
+"""What a harness can be started with, and what one that runs can be shared for."""
+
+import os
+from typing import Any
+
+import pytest
+
+from taskyard.testing.options import Options
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"task_runner": "dask"}, "'task_runner' must be one of agents, threads, got 'dask'"),
+        ({"slots": 0}, "'slots' must be at least 1, got 0"),
+        ({"retry_delay_factor": 1.5}, "'retry_delay_factor' must lie between 0 and 1, got 1.5"),
+        ({"retry_delay_factor": -1.0}, "'retry_delay_factor' must lie between 0 and 1, got -1.0"),
+        ({"retry_delay_factor": float("nan")}, "'retry_delay_factor' must lie between 0 and 1, got nan"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Options(**given)
+
+
+def test_what_nobody_said_gets_a_value_for_the_programs() -> None:
+    assert Options().complete() == Options(None, os.cpu_count() or 1, 0.0)
+    assert Options("threads", 3, 0.5).complete() == Options("threads", 3, 0.5)
+
+
+def test_one_that_runs_differs_in_what_was_asked_for_only() -> None:
+    running = Options("agents", 2, 0.0)
+    assert Options().difference(running) == ""
+    assert Options("threads", 2, 0.0).difference(running) == ""
+    said = Options(slots=3, retry_delay_factor=1.0).difference(running)
+    assert said == "slots=2, not 3, retry_delay_factor=0.0, not 1.0"
