@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from taskyard.tasks import Task, exponential_backoff, task, task_input_hash
     from taskyard.utilities.annotations import allow_failure, opaque, quote, unmapped
+    from taskyard.variables import Variable
 
 __all__ = [
     "Flow",
@@ -43,6 +44,7 @@ __all__ = [
     "StateType",
     "Task",
     "TaskyardError",
+    "Variable",
     "allow_failure",
     "as_completed",
     "exponential_backoff",
@@ -105,6 +107,7 @@ _HOMES = {
     "register_error": "exceptions",
     "get_run_logger": "logging",
     "heartbeat": "runtime",
+    "Variable": "variables",
     "headers": "context",
     "tags": "context",
     "allow_failure": "utilities.annotations",
@@ -115,6 +118,7 @@ _HOMES = {
 }
 _MODULES = frozenset(
     [
+        "blocks",
         "cache_policies",
         "context",
         "exceptions",
@@ -132,6 +136,7 @@ _MODULES = frozenset(
         "task_runs",
         "tasks",
         "utilities",
+        "variables",
     ]
 )
 

@@ -15,7 +15,13 @@ MODULES: Final[dict[str, str]] = {
     "filesystems": reasons.FILESYSTEMS,
     "locking": reasons.LOCKING,
     "client": reasons.CLIENT,
-    **dict.fromkeys(["blocks", "variables"], reasons.BLOCKS),
+    **dict.fromkeys(
+        [
+            f"blocks.{name}"
+            for name in ("abstract", "kubernetes", "notifications", "redis", "storage", "webhook")
+        ],
+        reasons.BLOCKS,
+    ),
     **dict.fromkeys(["events", "automations"], reasons.EVENTS),
     "artifacts": reasons.ARTIFACTS,
     "assets": reasons.ASSETS,
@@ -29,7 +35,8 @@ MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(["plugins", "collections"], reasons.PLUGINS),
     **dict.fromkeys(["profiles"], reasons.SETTINGS),
     **dict.fromkeys(["docker", "software"], reasons.SOFTWARE),
-    **dict.fromkeys(["types", "telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
+    **dict.fromkeys(["telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
+    "types": f"SecretDict is in taskyard.blocks.fields here; {reasons.HELPERS}",
     # 2
     "orion": reasons.SERVER,
     **dict.fromkeys(["packaging", "manifests", "projects", "flow_runners"], reasons.STORAGE),
@@ -54,7 +61,7 @@ MODULES: Final[dict[str, str]] = {
     "tasks.control_flow": reasons.CONTROL_FLOW,
     "tasks.notifications": reasons.NOTIFICATIONS,
     "tasks.prefect": reasons.DEPLOY,
-    "tasks.secrets": reasons.BLOCKS,
+    "tasks.secrets": here("Secret", "taskyard.blocks.system"),
     **dict.fromkeys(
         [
             f"tasks.{name}"
@@ -149,7 +156,7 @@ NAMES: Final[dict[str, str]] = {
     **dict.fromkeys(["transaction", "Transaction"], reasons.TRANSACTIONS),
     **dict.fromkeys(["get_client", "PrefectClient", "SyncPrefectClient"], reasons.CLIENT),
     **dict.fromkeys(["materialize", "Asset", "MaterializingTask"], reasons.ASSETS),
-    **dict.fromkeys(["Variable", "Block"], reasons.BLOCKS),
+    "Block": moved("taskyard.blocks.core"),
     "PrefectFuture": here("Future"),
     # 2
     **dict.fromkeys(["Manifest", "Deployment"], reasons.DEPLOY),

@@ -30,7 +30,10 @@ CLIENT: Final = (
     "the orchestration client is not in this release; see taskyard.flow_runs and taskyard.task_runs,"
     " 'taskyard run --help', or the gRPC services in protos/"
 )
-BLOCKS: Final = "blocks and variables are not in this release; use environment variables or files of your own"
+BLOCKS: Final = (
+    "this kind of block is not in this release; make one of your own of taskyard.blocks.core.Block,"
+    " or use taskyard.blocks.system.Secret"
+)
 EVENTS: Final = (
     "events and automations are not in this release; use hooks such as on_completion and on_failure"
 )
