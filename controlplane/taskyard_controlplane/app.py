@@ -37,8 +37,10 @@ from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.services import Services
+from taskyard_controlplane.sealing.keys import KeyRing
 from taskyard_controlplane.settings import InvalidSettings, LeaseSettings, Settings
 from taskyard_controlplane.storage import create_reader, create_store
+from taskyard_controlplane.storage.engine import keys_beside
 from taskyard_controlplane.storage.interface import Reader, Store
 from taskyard_controlplane.transfers.granting import Granting, ways_past
 
@@ -247,6 +249,7 @@ class ControlPlane:
             replace(self.settings.rpc, max_payload_bytes=self.settings.max_payload_bytes),
             self.settings.peers,
             self._granting(blobs, stack),
+            key_ring(self.settings),
             dialect=dialect,
             started_us=self._clock.now_us(),
         )
@@ -279,6 +282,14 @@ def _look_at(
             tell(done.exception() is not None or done.result())
 
     looking.add_done_callback(looked)
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """Return the keys of secrets: those that it was given, else those of a file beside an SQLite database."""
+    if settings.keys is not None:
+        return settings.keys
+    path = keys_beside(settings.database.url)
+    return KeyRing(path=path, makes=path is not None)
 
 
 def lease_times(lease: LeaseSettings) -> LeaseTimes:

@@ -14,8 +14,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import NoReturn
 
+from taskyard_contract.errors import SecretUnreadable
 from taskyard_contract.programs.extras import ExtraMissing, require_extra
 from taskyard_contract.programs.home_directory import HOME, HomeUnusable, home_directory
 from taskyard_contract.programs.log_levels import LEVELS, LOG_LEVEL, UnknownLogLevel, level_of, log_level
@@ -23,6 +25,7 @@ from taskyard_contract.programs.log_lines import log_to_stderr
 from taskyard_contract.programs.private_files import be_private
 from taskyard_controlplane.blobs.places import Kind
 from taskyard_controlplane.retention_options import add_options, retention_of
+from taskyard_controlplane.sealing.keys import KeyRing
 from taskyard_controlplane.settings import (
     YARD_HOME_BYTES,
     DatabaseSettings,
@@ -202,6 +205,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="what delays before retries are multiplied with, from 0 to 1; less than 1 is for tests "
         "(default: %(default)g)",
     )  # fmt: skip
+    parser.add_argument(
+        "--secret-key-file", default=os.environ.get("TASKYARD_SECRET_KEY_FILE", ""), metavar="FILE",
+        help="the keys that encrypt secrets, newest first; or $TASKYARD_SECRET_KEY, the keys themselves "
+        "(default: $TASKYARD_SECRET_KEY_FILE, else secret.key beside an SQLite database)",
+    )  # fmt: skip
     _add_common(parser)
     parser.set_defaults(run=_serve)
 
@@ -227,6 +235,19 @@ def _lease_of(options: argparse.Namespace) -> LeaseSettings:
     return LeaseSettings(options.agent_lease, options.session_lease)
 
 
+def _keys_of(options: argparse.Namespace) -> KeyRing | None:
+    """Return the keys of secrets that were named, found out now if they are none."""
+    path, text = options.secret_key_file, os.environ.get("TASKYARD_SECRET_KEY", "")
+    if not path and not text:
+        return None
+    ring = KeyRing(path=Path(path)) if path else KeyRing(text)
+    try:
+        ring.newest()
+    except SecretUnreadable as error:
+        raise InvalidSettings(str(error)) from None
+    return ring
+
+
 def _logs_of(options: argparse.Namespace) -> LogSettings:
     return LogSettings(options.max_log_records, options.max_log_bytes)
 
@@ -250,6 +271,7 @@ def serve_settings(options: argparse.Namespace) -> Settings:
         data_listen=options.data_listen,
         object_endpoint=options.object_endpoint,
         retry_delay_factor=options.retry_delay_factor,
+        keys=_keys_of(options),
         retention=retention_of(options, RetentionSettings()),
     )
 

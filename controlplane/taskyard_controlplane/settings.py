@@ -15,17 +15,13 @@ from taskyard_contract.payload_limits import (
     MAX_PAYLOAD_BYTES,
     MAX_WAIT_SECONDS,
 )
-from taskyard_contract.programs.home_directory import (
-    YARD_DATABASE,
-    YARD_SOCKET,
-    database_url,
-    yard_address,
-)
+from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, database_url, yard_address
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.blobs.places import Kind, Place, check_endpoint, parse_place
 from taskyard_controlplane.domain.memory import DEFAULT_MEMORY, MemoryLimits
 from taskyard_controlplane.owner.logs.limits import LogLimits
 from taskyard_controlplane.owner.retention.policy import FOR_EVER, Policy
+from taskyard_controlplane.sealing.keys import KeyRing
 from taskyard_controlplane.storage.shown_urls import shown_url
 
 YARD_HOME_BYTES: Final = 10 * 10**9
@@ -300,6 +296,9 @@ class Settings:
     """Where the process listens that serves blobs of a directory to peers who do not see it: ``HOST:PORT``,
     or ``none`` for no such process. Default empty: on any port beside the one of gRPC, nowhere beside a Unix
     socket, where all peers are on this machine."""
+    keys: KeyRing | None = None
+    """What encrypts secrets. Default: the keys in `secret.key` beside an SQLite database, made with the first
+    secret; PostgreSQL has nothing beside it, and no secrets without keys."""
     object_endpoint: str = ""
     """Where peers reach object storage, ``https://HOST``. Default empty: where the control plane does."""
     retry_delay_factor: float = 1.0

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from taskyard.tasks import Task, exponential_backoff, task, task_input_hash
     from taskyard.utilities.annotations import allow_failure, opaque, quote, unmapped
+    from taskyard.variables import Variable
 
 __all__ = [
     "Flow",
@@ -44,6 +45,7 @@ __all__ = [
     "StateType",
     "Task",
     "TaskyardError",
+    "Variable",
     "allow_failure",
     "as_completed",
     "exponential_backoff",
@@ -108,6 +110,7 @@ _HOMES = {
     "get_client": "client.orchestration",
     "get_run_logger": "logging",
     "heartbeat": "runtime",
+    "Variable": "variables",
     "headers": "context",
     "tags": "context",
     "allow_failure": "utilities.annotations",
@@ -118,6 +121,7 @@ _HOMES = {
 }
 _MODULES = frozenset(
     [
+        "blocks",
         "cache_policies",
         "client",
         "context",
@@ -137,6 +141,7 @@ _MODULES = frozenset(
         "tasks",
         "testing",
         "utilities",
+        "variables",
     ]
 )
 

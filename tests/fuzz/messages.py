@@ -13,7 +13,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from taskyard_api.v1 import agent_service_pb2
 
-SERVICES: Final = ("admin_service", "agent_service", "blob_service", "run_service", "session_service")
+SERVICES: Final = (
+    *("admin_service", "agent_service", "blob_service", "document_service", "run_service", "session_service"),
+)
 MAX_DEPTH: Final = 7
 DEEPER: Final = 90
 """Causes inside causes, for example; parsers stop at 100."""
@@ -103,7 +105,8 @@ class Maker:
         random, kind = self._random, field.type
         if field.name in self._identity and random.random() >= 0.01 + wild / 3:
             return self._identity[field.name]
-        right = values.RIGHT.get(field.name)
+        words = values.WORDS.get(field.name) if kind == FieldDescriptor.TYPE_STRING else None
+        right = words or values.RIGHT.get(field.name)
         if (
             right
             and random.random() >= 0.01 + wild

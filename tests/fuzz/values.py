@@ -24,10 +24,12 @@ RIGHT: Final[dict[str, list[Any]]] = {
     "slots": [1, 4], "chunk_size": [1, 100], "granted_total": [0, 1, 10, 2_000], "max_runs": [0, 1, 10],
     "wait_ms": [0, 50, 500], "timeout_ms": [0, 50, 500], "page_size": [0, 1, 50],
     "code": [b"code"], "args": [b"[]", b"1"], "page_token": ["", "", "", "", "x"],
-    "kind": [1], "name": ["fuzzed"], "first_epoch": [1, 2],
+    "kind": [1], "version": [0, 0, 1], "name": ["fuzzed"], "first_epoch": [1, 2],
     "max_retries": [0, 1, 3], "max_infra_retries": [0, 3], "delays_ms": [0, 10], "reference": ["os:getcwd"],
 }  # fmt: skip
 """By the name of the field, what a peer in its senses would send."""
+WORDS: Final = {"kind": ["variable", "block"]}
+"""The same of texts, where another field of this name is none."""
 
 
 NEEDED: Final = frozenset({

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from support.fake_documents import FakeDocuments
 
 from taskyard_api.v1 import admin_service_pb2 as admin
 from taskyard_api.v1 import cache_service_pb2 as cache
 from taskyard_api.v1 import run_service_pb2 as pb
 from taskyard_api.v1.admin_service_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
 from taskyard_api.v1.cache_service_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
+from taskyard_api.v1.document_service_pb2_grpc import add_DocumentServiceServicer_to_server
 from taskyard_api.v1.run_service_pb2_grpc import RunServiceServicer, add_RunServiceServicer_to_server
 from taskyard_contract.errors import RunNotFound, ServerStopping, TaskyardError, WatchExpired
 from taskyard_contract.states import RunState
@@ -56,7 +58,7 @@ def _fits(run: pb.Run, wanted: pb.RunFilter) -> bool:
 
 
 @dataclass
-class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceServicer):
+class FakeServices(RunServiceServicer, AdminServiceServicer, CacheServiceServicer, FakeDocuments):
     """What the server holds, newest first, and what it was asked for."""
 
     runs: list[pb.Run] = field(default_factory=list)
@@ -272,6 +274,7 @@ def serving(services: FakeServices) -> Iterator[str]:
     add_RunServiceServicer_to_server(services, server)
     add_AdminServiceServicer_to_server(services, server)
     add_CacheServiceServicer_to_server(services, server)
+    add_DocumentServiceServicer_to_server(services, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

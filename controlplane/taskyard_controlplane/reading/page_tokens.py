@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
+from taskyard_contract.errors import InvalidRequest
 from taskyard_controlplane.reading.tokens import ANYTHING, TextTokenKind, TokenKind
 
 _VERSION: Final = 2
@@ -16,7 +17,7 @@ class Listing(IntEnum):
     AGENTS = 3
     STATES = 4
     TASKS = 5
-    SUMMARIES = 7  # 6 are the keys of the cache
+    SUMMARIES = 7  # 6 are the keys of the cache, 8 the names of documents
 
 
 _KINDS: Final = {
@@ -47,6 +48,11 @@ def decode(listing: Listing, token: str, scope: bytes = ANYTHING) -> int | None:
     return None if numbers is None else numbers[0]
 
 
+_NAMES: Final = TextTokenKind(
+    _VERSION, 8, field="page_token", issuer="this listing", again="start again without one"
+)
+
+
 def encode_key(position: str) -> str:
     """Return the token for the page of the cache's listing that is behind a key."""
     return _KEYS.write(position)
@@ -59,6 +65,27 @@ def decode_key(token: str) -> str:
         InvalidRequest: The token was not issued by the listing of the cache.
     """
     return _KEYS.read(token)
+
+
+def encode_name(position: str, scope: str) -> str:
+    """Return the token for the page of documents that is behind a name, bound to what was asked for."""
+    return _NAMES.write(f"{scope}\x00{position}")
+
+
+def decode_name(token: str, scope: str) -> str:
+    """Return the name that a token stands for, the empty text for the empty token.
+
+    Raises:
+        InvalidRequest: The token was not issued by a listing of documents, or for another request.
+    """
+    text = _NAMES.read(token)
+    bound, _, position = text.rpartition("\x00")  # no name has this character
+    if text and bound != scope:
+        raise InvalidRequest(
+            "page_token was issued for another request; repeat that one, or start again without one",
+            field="page_token",
+        )
+    return position
 
 
 def page_size(wanted: int, usual: int, most: int) -> int:

@@ -8,6 +8,7 @@ from taskyard_api.v1 import (
     agent_service_pb2_grpc,
     blob_service_pb2_grpc,
     cache_service_pb2_grpc,
+    document_service_pb2_grpc,
     run_service_pb2_grpc,
     session_service_pb2_grpc,
 )
@@ -21,10 +22,12 @@ from taskyard_controlplane.rpc.agents import AgentService
 from taskyard_controlplane.rpc.blobs import BlobService
 from taskyard_controlplane.rpc.cache import CacheService
 from taskyard_controlplane.rpc.directory import Directory
+from taskyard_controlplane.rpc.documents.service import DocumentService
 from taskyard_controlplane.rpc.runs import RunService
 from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.sessions import SessionService
 from taskyard_controlplane.rpc.streams import Places
+from taskyard_controlplane.sealing.keys import KeyRing
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage.interface import Reader
 from taskyard_controlplane.transfers.granting import Granting
@@ -45,6 +48,7 @@ class Services:
         settings: RpcSettings,
         peers: PeerSettings,
         granting: Granting,
+        keys: KeyRing,
         *,
         dialect: str,
         started_us: int,
@@ -60,6 +64,7 @@ class Services:
             settings: Limits.
             peers: What one peer may take up.
             granting: How large values are moved past this process.
+            keys: What encrypts secrets.
             dialect: What kind of database it is, for operators.
             started_us: When the server started.
         """
@@ -78,6 +83,8 @@ class Services:
              BlobService(directory, reader, background, blobs, writing, settings, peers, granting)),
             ("CacheService", cache_service_pb2_grpc.add_CacheServiceServicer_to_server,
              CacheService(directory, reader, background, settings)),
+            ("DocumentService", document_service_pb2_grpc.add_DocumentServiceServicer_to_server,
+             DocumentService(directory, reader, background, settings, keys)),
             ("AdminService", admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
              AdminService(directory, settings, dialect, started_us)),
         )  # fmt: skip

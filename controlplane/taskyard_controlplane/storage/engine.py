@@ -120,6 +120,16 @@ def beside(url: str) -> Path | None:
     return path.with_name(f"{path.stem}-blobs") if path is not None else None
 
 
+def keys_beside(url: str) -> Path | None:
+    """Return the file for what must not be in a database, the keys of its secrets; None if it has no file.
+
+    Raises:
+        ValueError: It is no URL of a database.
+    """
+    path = parse_url(url).path
+    return path.with_name("secret.key") if path is not None else None
+
+
 def log_beside(url: str) -> Path | None:
     """Return the file that each commit to a database changes; None if that is not one file of this machine.
 

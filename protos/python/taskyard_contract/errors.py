@@ -23,6 +23,10 @@
       PermissionDenied          whoever calls may not do this
       NamespaceNotFound         no such namespace
       WatchExpired              what came after a resume token is not at hand any more
+      DocumentNotFound          no document of this kind and name
+      VersionConflict           a document is not in the version its change was made for
+      DocumentTooLarge          a document exceeds the limit
+      SecretUnreadable          the server has not the key to what is secret
       ConnectionFailed          the server could not be reached (made by clients)
 
 A failure of user code is none of these: it is data in a run's state.
@@ -57,6 +61,10 @@ class ErrorReason(IntEnum):
     PERMISSION_DENIED = 20
     NAMESPACE_NOT_FOUND = 21
     WATCH_EXPIRED = 22
+    DOCUMENT_NOT_FOUND = 23
+    VERSION_CONFLICT = 24
+    DOCUMENT_TOO_LARGE = 25
+    SECRET_UNREADABLE = 26
 
 
 class TaskyardError(Exception):
@@ -245,6 +253,30 @@ class WatchExpired(TaskyardError):
     """What came after this resume token is not at hand any more; list again, and watch from there."""
 
     reason = ErrorReason.WATCH_EXPIRED
+
+
+class DocumentNotFound(TaskyardError):
+    """There is no document of this kind and name."""
+
+    reason = ErrorReason.DOCUMENT_NOT_FOUND
+
+
+class VersionConflict(TaskyardError):
+    """A document is not in the version its change was made for; read it again, then decide."""
+
+    reason = ErrorReason.VERSION_CONFLICT
+
+
+class DocumentTooLarge(TaskyardError):
+    """A document is larger than the server takes; keep large values as results or files."""
+
+    reason = ErrorReason.DOCUMENT_TOO_LARGE
+
+
+class SecretUnreadable(TaskyardError):
+    """The server has no key for secrets, or not the one that this secret was encrypted with."""
+
+    reason = ErrorReason.SECRET_UNREADABLE
 
 
 class ConnectionFailed(TaskyardError):

@@ -24,7 +24,13 @@ MODULES: Final[dict[str, str]] = {
         reasons.HELPERS,
     ),
     "client.subscriptions": reasons.EVENTS,
-    **dict.fromkeys(["blocks", "variables"], reasons.BLOCKS),
+    **dict.fromkeys(
+        [
+            f"blocks.{name}"
+            for name in ("abstract", "kubernetes", "notifications", "redis", "storage", "webhook")
+        ],
+        reasons.BLOCKS,
+    ),
     **dict.fromkeys(["events", "automations"], reasons.EVENTS),
     "artifacts": reasons.ARTIFACTS,
     "assets": reasons.ASSETS,
@@ -37,7 +43,8 @@ MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(["plugins", "collections"], reasons.PLUGINS),
     **dict.fromkeys(["profiles"], reasons.SETTINGS),
     **dict.fromkeys(["docker", "software"], reasons.SOFTWARE),
-    **dict.fromkeys(["types", "telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
+    **dict.fromkeys(["telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
+    "types": f"SecretDict is in taskyard.blocks.fields here; {reasons.HELPERS}",
     # 2
     "orion": reasons.SERVER,
     **dict.fromkeys(["packaging", "manifests", "projects", "flow_runners"], reasons.STORAGE),
@@ -62,7 +69,7 @@ MODULES: Final[dict[str, str]] = {
     "tasks.control_flow": reasons.CONTROL_FLOW,
     "tasks.notifications": reasons.NOTIFICATIONS,
     "tasks.prefect": reasons.DEPLOY,
-    "tasks.secrets": reasons.BLOCKS,
+    "tasks.secrets": here("Secret", "taskyard.blocks.system"),
     **dict.fromkeys(
         [
             f"tasks.{name}"
@@ -161,7 +168,7 @@ NAMES: Final[dict[str, str]] = {
     **dict.fromkeys(["transaction", "Transaction"], reasons.TRANSACTIONS),
     **dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
     **dict.fromkeys(["materialize", "Asset", "MaterializingTask"], reasons.ASSETS),
-    **dict.fromkeys(["Variable", "Block"], reasons.BLOCKS),
+    "Block": moved("taskyard.blocks.core"),
     "PrefectFuture": here("Future"),
     # 2
     **dict.fromkeys(["Manifest", "Deployment"], reasons.DEPLOY),

@@ -34,7 +34,10 @@ CLIENT_CHANGES: Final = (
     " taskyard.client.orchestration"
 )
 RECORDED_CHANGES: Final = "what is recorded of a run is not changed from outside, by design"
-BLOCKS: Final = "blocks and variables are not in this release; use environment variables or files of your own"
+BLOCKS: Final = (
+    "this kind of block is not in this release; make one of your own of taskyard.blocks.core.Block,"
+    " or use taskyard.blocks.system.Secret"
+)
 EVENTS: Final = (
     "events and automations are not in this release; use hooks such as on_completion and on_failure"
 )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from taskyard.cli.commands import agent, cache, dev, server, storage, task, version, watching
+from taskyard.cli.commands import agent, block, cache, dev, server, storage, task, variable, version, watching
 from taskyard.cli.commands import run as run_commands
 from taskyard.cli.exits import EPILOG, CliError, ExitCode
 from taskyard.cli.plain_help import HELP_NAMES, Commands
@@ -53,6 +53,8 @@ app.add_typer(run_commands.app, name="run")
 watching.add_to(run_commands.app)
 app.add_typer(task.app, name="task")
 app.add_typer(cache.app, name="cache")
+app.add_typer(variable.app, name="variable")
+app.add_typer(block.app, name="block")
 app.command("prune")(storage.prune)
 app.add_typer(storage.app, name="storage")
 app.command("version")(version.version)

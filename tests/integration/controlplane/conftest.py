@@ -19,6 +19,7 @@ from taskyard_api.v1 import (
     blob_service_pb2_grpc,
     cache_service_pb2_grpc,
     common_pb2,
+    document_service_pb2_grpc,
     run_service_pb2,
     run_service_pb2_grpc,
     session_service_pb2,
@@ -51,6 +52,7 @@ class Served:
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channel)
         self.blobs = blob_service_pb2_grpc.BlobServiceStub(self.channel)
         self.cache = cache_service_pb2_grpc.CacheServiceStub(self.channel)
+        self.documents = document_service_pb2_grpc.DocumentServiceStub(self.channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self.channel)
         self.agents = agent_service_pb2_grpc.AgentServiceStub(self.channel)
         self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)

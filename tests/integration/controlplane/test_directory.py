@@ -16,6 +16,8 @@ from taskyard_api.v1 import (
     blob_service_pb2,
     blob_service_pb2_grpc,
     common_pb2,
+    document_service_pb2,
+    document_service_pb2_grpc,
     run_service_pb2,
     run_service_pb2_grpc,
     session_service_pb2,
@@ -28,6 +30,7 @@ from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.rpc.directory import Directory
 from taskyard_controlplane.rpc.server import RpcServer
 from taskyard_controlplane.rpc.services import Services
+from taskyard_controlplane.sealing.keys import KeyRing
 from taskyard_controlplane.settings import PeerSettings, RpcSettings
 from taskyard_controlplane.storage import create_reader, create_store
 from taskyard_controlplane.transfers.granting import Granting
@@ -44,6 +47,7 @@ class Standby:
         agents = agent_service_pb2_grpc.AgentServiceStub(channel)
         sessions = session_service_pb2_grpc.SessionServiceStub(channel)
         blobs = blob_service_pb2_grpc.BlobServiceStub(channel)
+        documents = document_service_pb2_grpc.DocumentServiceStub(channel)
         agent_hello = agent_service_pb2.AgentFrame(hello=agent_service_pb2.AgentHello())
         client_hello = session_service_pb2.ClientFrame(hello=session_service_pb2.SessionHello())
         part = blob_service_pb2.UploadBlobRequest(blob=common_pb2.BlobRef(digest=bytes(32)))
@@ -59,6 +63,12 @@ class Standby:
                 agent_service_pb2.ReportBatchRequest(**ids, report_number=1), timeout=10
             ),
             "Upload": lambda: blobs.UploadBlob(iter([part]), timeout=10),
+            "Put": lambda: documents.PutDocument(
+                document_service_pb2.PutDocumentRequest(kind="a", name="a"), timeout=10
+            ),
+            "Delete": lambda: documents.DeleteDocument(
+                document_service_pb2.DeleteDocumentRequest(kind="a", name="a", version=1), timeout=10
+            ),
             "agents' stream": lambda: next(agents.Connect(iter([agent_hello]), timeout=10)),
             "clients' stream": lambda: next(sessions.Connect(iter([client_hello]), timeout=10)),
         }
@@ -90,6 +100,7 @@ def standby(directory: Directory, tmp_path: Path, run_on_loop: Callable[..., Any
                 settings,
                 PeerSettings(),
                 Granting([]),
+                KeyRing(),
                 dialect="sqlite",
                 started_us=1,
             ).add_to(server)

@@ -14,7 +14,9 @@ from support.plane_and_agent import end_sessions
 
 from taskyard import flow, get_client, settings, task
 from taskyard._network.server.local_yard import ensure_yard
+from taskyard.blocks.system import Secret
 from taskyard.exceptions import ConnectionFailed
+from taskyard.variables import Variable
 
 
 @task
@@ -134,3 +136,13 @@ def test_the_home_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.home() == Path.home() / "yards" / "one"
     monkeypatch.delenv("TASKYARD_HOME")
     assert settings.home() == Path.home() / ".taskyard"
+
+
+def test_variables_and_secrets_start_the_yard_and_are_kept_in_it(home: Path) -> None:
+    assert Variable.get("size", 7) == 7
+    Variable.set("size", 8)
+    Secret(value="hunter2").save("token")
+    stop(home, signal.SIGKILL)
+    assert Variable.get("size") == 8
+    assert Secret.load("token").get() == "hunter2"
+    assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600

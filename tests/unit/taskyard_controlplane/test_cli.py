@@ -1,5 +1,6 @@
 """The command line: options become settings, errors become documented exit codes."""
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from taskyard_controlplane.rpc.addresses import AddressInUse
 from taskyard_controlplane.settings import InvalidSettings
 from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
 from taskyard_controlplane.yard import YardInUse
+
+KEY = base64.b64encode(bytes(range(64, 96))).decode()
+OTHER_KEY = base64.b64encode(bytes(range(96, 128))).decode()
 
 
 def test_serve_options_become_settings() -> None:
@@ -148,3 +152,32 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_keys_of_secrets_come_from_a_file_or_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    serve = ["serve", "--database", "sqlite://"]
+    assert serve_settings(_parser().parse_args(serve)).keys is None
+    monkeypatch.setenv("TASKYARD_SECRET_KEY", KEY)
+    settings = serve_settings(_parser().parse_args(serve))
+    assert settings.keys is not None
+    assert settings.keys.newest().key == base64.b64decode(KEY)
+    assert KEY not in repr(settings)
+    file = tmp_path / "keys"
+    file.write_text(OTHER_KEY)
+    named = serve_settings(_parser().parse_args([*serve, "--secret-key-file", str(file)])).keys
+    monkeypatch.setenv("TASKYARD_SECRET_KEY_FILE", str(file))
+    for keys in (named, serve_settings(_parser().parse_args(serve)).keys):
+        assert keys is not None
+        assert keys.newest().key == base64.b64decode(OTHER_KEY)
+
+
+def test_keys_that_are_none_are_a_usage_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    serve = ["serve", "--database", "sqlite://"]
+    with pytest.raises(InvalidSettings, match=f"there is no file of keys {tmp_path / 'none'}"):
+        serve_settings(_parser().parse_args([*serve, "--secret-key-file", str(tmp_path / "none")]))
+    monkeypatch.setenv("TASKYARD_SECRET_KEY", "hunter2")
+    with pytest.raises(InvalidSettings, match="key 1 in TASKYARD_SECRET_KEY is not 32 bytes") as caught:
+        serve_settings(_parser().parse_args(serve))
+    assert "hunter2" not in str(caught.value)

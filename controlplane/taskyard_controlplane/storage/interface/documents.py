@@ -19,7 +19,8 @@ already counts as done.
 
 from typing import Final, NamedTuple, Protocol
 
-from taskyard_contract.errors import InvalidRequest, TaskyardError
+from taskyard_contract.errors import InvalidRequest
+from taskyard_contract.errors import VersionConflict as VersionConflict
 
 MAX_NAME_BYTES: Final = 1_000
 """PostgreSQL refuses index entries above 2,700 bytes."""
@@ -30,10 +31,6 @@ MAX_PAGE: Final = 1_000
 
 NEW: Final = 0
 """The version of a document that must not exist yet."""
-
-
-class VersionConflict(TaskyardError):
-    """A document is not in the version its change was made for; read it again, then decide."""
 
 
 class Document(NamedTuple):

@@ -71,6 +71,16 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """NOT_FOUND: no such namespace. Stop, and say so."""
     ERROR_REASON_WATCH_EXPIRED: _ErrorReason.ValueType  # 22
     """OUT_OF_RANGE: what came after this resume token is not at hand any more. List again, and watch from there."""
+    ERROR_REASON_DOCUMENT_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """NOT_FOUND: no document of this kind and name. Do not repeat the call."""
+    ERROR_REASON_VERSION_CONFLICT: _ErrorReason.ValueType  # 24
+    """ABORTED: the document has not the version that the change was made for. Read it again, then decide."""
+    ERROR_REASON_DOCUMENT_TOO_LARGE: _ErrorReason.ValueType  # 25
+    """RESOURCE_EXHAUSTED: a document is larger than the limit in `limit`. Make it smaller."""
+    ERROR_REASON_SECRET_UNREADABLE: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION: the server has no key for what is secret, or not the one it was encrypted with. Do not
+    repeat the call; whoever runs the server has to give it the key.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Travels as the `reason` of ErrorDetail in google.rpc.Status.details,
@@ -130,6 +140,16 @@ ERROR_REASON_NAMESPACE_NOT_FOUND: ErrorReason.ValueType  # 21
 """NOT_FOUND: no such namespace. Stop, and say so."""
 ERROR_REASON_WATCH_EXPIRED: ErrorReason.ValueType  # 22
 """OUT_OF_RANGE: what came after this resume token is not at hand any more. List again, and watch from there."""
+ERROR_REASON_DOCUMENT_NOT_FOUND: ErrorReason.ValueType  # 23
+"""NOT_FOUND: no document of this kind and name. Do not repeat the call."""
+ERROR_REASON_VERSION_CONFLICT: ErrorReason.ValueType  # 24
+"""ABORTED: the document has not the version that the change was made for. Read it again, then decide."""
+ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 25
+"""RESOURCE_EXHAUSTED: a document is larger than the limit in `limit`. Make it smaller."""
+ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION: the server has no key for what is secret, or not the one it was encrypted with. Do not
+repeat the call; whoever runs the server has to give it the key.
+"""
 global___ErrorReason = ErrorReason
 
 @typing.final

@@ -15,6 +15,7 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
         "grpc_health",
         "grpc_reflection",
         "prometheus_client",
+        "cryptography",
     ),
     "agent": ("taskyard_agent",),
     "postgres": ("psycopg",),

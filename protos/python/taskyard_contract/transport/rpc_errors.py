@@ -43,6 +43,10 @@ _CODES: Final[dict[int, grpc.StatusCode]] = {
     ErrorReason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
     ErrorReason.NAMESPACE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.WATCH_EXPIRED: grpc.StatusCode.OUT_OF_RANGE,
+    ErrorReason.DOCUMENT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.VERSION_CONFLICT: grpc.StatusCode.ABORTED,
+    ErrorReason.DOCUMENT_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.SECRET_UNREADABLE: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

@@ -1,4 +1,4 @@
-"""Unary calls to a control plane: runs, blobs, agents, the cache.
+"""Unary calls to a control plane: runs, blobs, agents, the cache, documents.
 
 One object serves synchronous code (the CLI, `Future.state`) and the SDK's own loop: each call is a coroutine
 underneath, and `_call` runs it on the loop thread.
@@ -7,6 +7,7 @@ underneath, and `_call` runs it on the loop thread.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from taskyard._network.server.document_calls import DocumentCalls
 from taskyard._network.server.run_calls import RUN_PAGE, RunCalls
 from taskyard_api.v1 import blob_service_pb2, common_pb2
 from taskyard_contract.errors import Overloaded
@@ -23,7 +24,7 @@ CLEARING_SECONDS: Final = 300.0
 """A server removes tens of thousands of entries a second, and may be busy."""
 
 
-class Client(RunCalls):
+class Client(RunCalls, DocumentCalls):
     """Calls of one control plane. Use as a context manager, or `close` it."""
 
     _direct: "DirectTransfers | None" = None

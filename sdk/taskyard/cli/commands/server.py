@@ -72,6 +72,15 @@ ObjectEndpointOption = Annotated[
         show_default="where the server does",
     ),
 ]
+SecretKeyFileOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKYARD_SECRET_KEY_FILE",
+        metavar="FILE",
+        help="The keys that encrypt secrets, newest first; or TASKYARD_SECRET_KEY, the keys themselves.",
+        show_default="secret.key beside an SQLite database",
+    ),
+]
 MaxPayloadOption = Annotated[
     int | None,
     typer.Option(
@@ -180,6 +189,7 @@ def start(
     no_direct_transfers: NoDirectTransfersOption = False,
     data_listen: DataListenOption = None,
     object_endpoint: ObjectEndpointOption = None,
+    secret_key_file: SecretKeyFileOption = None,
     max_payload_bytes: MaxPayloadOption = None,
     agent_lease: AgentLeaseOption = None,
     session_lease: SessionLeaseOption = None,
@@ -207,6 +217,7 @@ def start(
             "--blobs": blobs,
             "--data-listen": data_listen,
             "--object-endpoint": object_endpoint,
+            "--secret-key-file": secret_key_file,
             "--max-payload-bytes": max_payload_bytes,
             "--agent-lease": agent_lease,
             "--session-lease": session_lease,

@@ -1,0 +1,1 @@
+"""Small named documents that programs keep."""

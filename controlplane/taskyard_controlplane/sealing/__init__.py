@@ -1,0 +1,1 @@
+"""Secrets at rest: what encrypts them, and the keys, which are never in the database."""
