@@ -121,6 +121,7 @@ _MODULES = frozenset(
         "flow_runs",
         "flows",
         "futures",
+        "locking",
         "logging",
         "remote",
         "results",
@@ -131,6 +132,7 @@ _MODULES = frozenset(
         "task_runners",
         "task_runs",
         "tasks",
+        "transactions",
         "utilities",
     ]
 )
