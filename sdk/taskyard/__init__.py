@@ -129,6 +129,7 @@ _MODULES = frozenset(
         "flow_runs",
         "flows",
         "futures",
+        "locking",
         "logging",
         "remote",
         "results",
@@ -140,6 +141,7 @@ _MODULES = frozenset(
         "task_runs",
         "tasks",
         "testing",
+        "transactions",
         "utilities",
         "variables",
     ]

@@ -5,18 +5,21 @@ Policies are values: they compare, add up (``INPUTS + TASK_SOURCE``) and leave p
 plane's business. A key of None means: do not cache this run.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
+from taskyard._data.runs.transactions import IsolationLevel
 from taskyard._data.values.hashing import code_fingerprint, hash_objects
 from taskyard._missing_features import absent_names
 from taskyard.exceptions import HashError
 
 if TYPE_CHECKING:
     from taskyard.context import TaskRunContext
+    from taskyard.locking.protocol import LockManager
 
 __all__ = [
     "CachePolicy",
@@ -38,7 +41,10 @@ __all__ = [
 ]
 
 Values = Mapping[str, Any]
+Q = TypeVar("Q", bound="CachePolicy")
 NO_PARAMETERS: Final[Values] = MappingProxyType({})
+_CONFIGURED: Final = ("key_storage", "isolation_level", "lock_manager")
+"""What `CachePolicy.configure` sets."""
 
 
 class CachePolicy(ABC):
@@ -48,6 +54,42 @@ class CachePolicy(ABC):
     """Whether the task's source must be captured where it is defined."""
     of_inputs_alone: ClassVar[bool] = False
     """Whether keys are made of parameters, and of nothing that tells one task from another."""
+    key_storage: Any = None
+    isolation_level: "IsolationLevel | None" = None
+    lock_manager: "LockManager | None" = None
+
+    def configure(
+        self,
+        key_storage: Any = None,
+        lock_manager: "LockManager | None" = None,
+        isolation_level: IsolationLevel | str | None = None,
+    ) -> Self:
+        """Return the same policy with more said of its records; what is None stays as it is.
+
+        Args:
+            key_storage: Where records are kept, values included: a path, a URL or an object, as
+                `result_storage`. By default the control plane keeps them.
+            lock_manager: What SERIALIZABLE asks for. The control plane lets one of all runs with the same
+                key run at a time without it; it is not asked for task runs.
+            isolation_level: SERIALIZABLE needs a lock manager, which a task is refused without.
+
+        Raises:
+            ValueError: There is no such isolation level.
+        """
+        level = None if isolation_level is None else IsolationLevel(isolation_level)
+        return _with(
+            self, {"key_storage": key_storage, "isolation_level": level, "lock_manager": lock_manager}
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what `configure` has set, by name."""
+        said = ((name, getattr(self, name)) for name in _CONFIGURED)
+        return {name: value for name, value in said if value is not None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without locks, which belong to a process, and without what asks for them."""
+        own = self.__dict__.items()
+        return {name: value for name, value in own if name not in ("isolation_level", "lock_manager")}
 
     @abstractmethod
     def compute_key(
@@ -72,12 +114,17 @@ class CachePolicy(ABC):
         return CacheKeyFnPolicy(cache_key_fn)
 
     def __add__(self, other: "CachePolicy") -> "CachePolicy":
-        """Combine: keys are equal when both parts are."""
+        """Combine: keys are equal when both parts are.
+
+        Raises:
+            ValueError: They say different things of storage, isolation or locks.
+        """
         if not isinstance(other, CachePolicy):
             return NotImplemented
+        said = _agreed(self, other)
         if isinstance(other, NoCache):
-            return self
-        return CompoundCachePolicy((*_parts(self), *_parts(other)))
+            return _with(self, said)
+        return _with(CompoundCachePolicy((*_parts(self), *_parts(other))), said)
 
     def __sub__(self, parameter: str) -> "CachePolicy":
         """Leave a parameter out of the inputs; policies without inputs stay as they are."""
@@ -132,7 +179,7 @@ class NoCache(CachePolicy):
 
     def __add__(self, other: CachePolicy) -> CachePolicy:
         """Return the other policy: adding nothing changes nothing."""
-        return other
+        return _with(other, _agreed(self, other))
 
 
 @dataclass(frozen=True)
@@ -164,7 +211,7 @@ class Inputs(CachePolicy):
 
     def __sub__(self, parameter: str) -> "Inputs":
         """Leave a parameter out, so that runs which differ in it alone share a result."""
-        return Inputs(self.exclude | {_require_name(parameter)})
+        return _with(Inputs(self.exclude | {_require_name(parameter)}), self.configuration())
 
 
 @dataclass(frozen=True)
@@ -256,11 +303,39 @@ class CompoundCachePolicy(CachePolicy):
     def __sub__(self, parameter: str) -> "CompoundCachePolicy":
         """Leave a parameter out of the inputs, if they are a part."""
         _require_name(parameter)
-        return CompoundCachePolicy(tuple(policy - parameter for policy in self.policies))
+        other = CompoundCachePolicy(tuple(policy - parameter for policy in self.policies))
+        return _with(other, self.configuration())
 
 
 def _parts(policy: CachePolicy) -> tuple[CachePolicy, ...]:
     return policy.policies if isinstance(policy, CompoundCachePolicy) else (policy,)
+
+
+def _with(policy: Q, said: Mapping[str, Any]) -> Q:
+    """Return a policy of which more is said; itself, where nothing is."""
+    more = {name: value for name, value in said.items() if value is not None}
+    if not more:
+        return policy
+    other = copy.copy(policy)
+    for name, value in {**policy.configuration(), **more}.items():
+        object.__setattr__(other, name, value)  # policies are values, and frozen
+    return other
+
+
+def _agreed(one: CachePolicy, other: CachePolicy) -> dict[str, Any]:
+    """Return what is said of either of two policies.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    said, more = one.configuration(), other.configuration()
+    for name in said.keys() & more.keys():
+        if said[name] != more[name]:
+            raise ValueError(
+                f"cache policies with different {name} cannot be added: {said[name]!r} and {more[name]!r};"
+                " configure their sum"
+            )
+    return {**said, **more}
 
 
 def _require_name(parameter: object) -> str:

@@ -40,6 +40,8 @@ C = TypeVar("C", bound="RunContext")
 _current: Final[ContextVar["RunContext | None"]] = ContextVar("taskyard_run", default=None)
 _tags: Final[ContextVar[frozenset[str]]] = ContextVar("taskyard_tags", default=frozenset())
 _headers: Final[ContextVar[Mapping[str, str]]] = ContextVar("taskyard_headers", default=NO_HEADERS)
+active_transaction: Final[ContextVar[Any]] = ContextVar("taskyard_transaction", default=None)
+"""The innermost open transaction; `taskyard.transactions.get_transaction` reads it for users."""
 
 current_context = _current.get
 """Returns the innermost run's context, or None. A bare method of the variable: hot code calls it."""
@@ -47,6 +49,8 @@ current_tags = _tags.get
 """Returns the tags of all enclosing `tags` blocks. Hot, too."""
 current_headers = _headers.get
 """Returns the headers of all enclosing `headers` blocks, without those that runs have inherited. Hot, too."""
+current_transaction = active_transaction.get
+"""Returns the innermost open transaction, or None. Hot, too."""
 
 
 class RunContext:
@@ -141,7 +145,10 @@ class RunContext:
 class TaskRunContext(RunContext):
     """A task run, as its function and `cache_key_fn` see it."""
 
-    __slots__ = ("task", "task_run")
+    __slots__ = ("own_transaction", "task", "task_run")
+
+    own_transaction: Any
+    """That of the run itself; not set before somebody asks for it."""
 
     def __init__(
         self,
@@ -247,13 +254,14 @@ def get_run_context() -> TaskRunContext | FlowRunContext:
 
 
 def begin_anew() -> None:
-    """Forget runs, tags and headers around this code, in the current context: it is to run as in a worker.
+    """Forget runs, tags and the like around this code, in the current context: it is to run as in a worker.
 
     A decimal context is a value of such a variable, too, and one that is changed in place.
     """
     _current.set(None)
     _tags.set(frozenset())
     _headers.set(NO_HEADERS)
+    active_transaction.set(None)
     decimal = sys.modules.get("decimal")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())

@@ -1,6 +1,6 @@
 """Tasks that others serve under a name, in any language, called as tasks are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from taskyard import _durable_names
@@ -49,6 +49,10 @@ class RemoteTask(Task[..., T]):
         """Return a task of the same name, unless another one is given, with some options replaced."""
         _refuse_theirs(self.name, {name: value for name, value in options.items() if name != "name"})
         return self._with(options)
+
+    def _add_hook(self, option: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+        _refuse_theirs(self.name, {option: fn})
+        return super()._add_hook(option, fn)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as a name and options."""

@@ -301,7 +301,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
             cache_key_fn, cache_policy, cache_expiration, refresh_cache, persist_result,
             result_storage_key: when it need not run at all; task_run_name, log_prints; viz_return_value:
             what stands for its result where a flow is drawn (`Flow.visualize`); hooks on_completion,
-            on_failure, on_running.
+            on_failure, on_running; on_commit and on_rollback, called with the transaction of a run, see
+            `taskyard.transactions`.
 
     Raises:
         TypeError: An option has the wrong type, or a parameter a reserved name.

@@ -157,7 +157,7 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(["FlowRunWaitTimeout", "FlowPauseTimeout"], "it is Python's own TimeoutError here"),
         "SignatureMismatchError": here("ParameterBindError"),
         "SerializationError": here("NotPicklable, or NotSerializable"),
-        "RollBack": reasons.TRANSACTIONS,
+        "RollBack": "raise any exception inside of the transaction, or call txn.rollback()",
         **dict.fromkeys(["Pause", "Abort"], reasons.PAUSE),
         **dict.fromkeys(["PrefectSignal", "VersionLockMismatchSignal"], reasons.SIGNALS),
         "MissingProfileError": reasons.SETTINGS,

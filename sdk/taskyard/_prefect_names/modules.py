@@ -11,9 +11,7 @@ from taskyard._prefect_names.reasons import here, moved
 MODULES: Final[dict[str, str]] = {
     # 3
     **dict.fromkeys(["deployments", "runner", "schedules"], reasons.DEPLOY),
-    **dict.fromkeys(["transactions"], reasons.TRANSACTIONS),
     "filesystems": reasons.FILESYSTEMS,
-    "locking": reasons.LOCKING,
     **dict.fromkeys(
         [f"client.{name}" for name in ("schemas.actions", "schemas.schedules", "schemas.events")],
         reasons.CLIENT_CHANGES,
@@ -165,7 +163,6 @@ NAMES: Final[dict[str, str]] = {
     **dict.fromkeys(["serve", "aserve", "deploy"], reasons.DEPLOY),
     **dict.fromkeys([f"{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
     **dict.fromkeys([f"a{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
-    **dict.fromkeys(["transaction", "Transaction"], reasons.TRANSACTIONS),
     **dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
     **dict.fromkeys(["materialize", "Asset", "MaterializingTask"], reasons.ASSETS),
     "Block": moved("taskyard.blocks.core"),

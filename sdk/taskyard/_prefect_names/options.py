@@ -5,7 +5,6 @@ from typing import Final
 from taskyard._prefect_names import reasons
 
 ABSENT: Final[dict[str, str]] = {
-    **dict.fromkeys(["on_commit", "on_rollback"], reasons.TRANSACTIONS),
     "asset_deps": reasons.ASSETS,
 }
 """Options of the newest Prefect. None is taken for them, as programs say it that do not use them."""

@@ -11,9 +11,6 @@ DEPLOY: Final = (
     " or a service manager"
 )
 PAUSE: Final = "pausing, suspending and resuming runs is not in this release; a run can be cancelled"
-TRANSACTIONS: Final = (
-    "transactions are not in this release; use retries, and cache policies for what must not be done twice"
-)
 RESULTS: Final = (
     "it is result_storage=... here, a path, a URL such as s3://bucket/prefix, or an object with read_path and"
     " write_path, with result_serializer and result_storage_key; see taskyard.results"
@@ -21,10 +18,6 @@ RESULTS: Final = (
 FILESYSTEMS: Final = (
     "filesystem blocks are not in this release; result_storage takes a path, a URL such as s3://bucket/prefix,"
     " or an object with read_path and write_path"
-)
-LOCKING: Final = (
-    "lock managers are not here, by design; of runs with equal cache keys the control plane lets one run"
-    " at a time"
 )
 OLD_CLIENT: Final = (
     "it is get_client() here, of taskyard.client.orchestration, with TaskyardClient and SyncTaskyardClient"

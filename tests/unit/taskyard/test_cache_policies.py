@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from taskyard import remote_task
+from taskyard import remote_task, task
 from taskyard._data.values.hashing import code_fingerprint, hash_objects
 from taskyard.cache_policies import (
     DEFAULT,
@@ -22,6 +22,9 @@ from taskyard.cache_policies import (
     StorageKeyPolicy,
 )
 from taskyard.context import TaskRun, TaskRunContext
+from taskyard.exceptions import ConfigurationError
+from taskyard.locking.memory import MemoryLockManager
+from taskyard.transactions import IsolationLevel
 
 TASK_ID, FLOW_ID = b"t" * 16, b"f" * 16
 
@@ -168,3 +171,54 @@ def test_the_name_and_version_of_a_remote_task_stand_for_its_source() -> None:
 
     assert key_of("a") == key_of("a")
     assert len({key_of("a"), key_of("b"), key_of("a", "2")}) == 3
+
+
+def test_row_21_a_configured_policy_keeps_its_keys_and_its_configuration() -> None:
+    locks = MemoryLockManager()
+    made = INPUTS.configure(key_storage="/keys", lock_manager=locks, isolation_level="SERIALIZABLE")
+    said = {"key_storage": "/keys", "lock_manager": locks, "isolation_level": IsolationLevel.SERIALIZABLE}
+    assert INPUTS.configuration() == {}
+    for policy in (
+        made,
+        made - "x",
+        made + TASK_SOURCE,
+        TASK_SOURCE + made,
+        made + NO_CACHE,
+        NO_CACHE + made,
+    ):
+        assert policy.configuration() == said
+    assert ((made + TASK_SOURCE) - "x").configuration() == said
+    assert made.configure(key_storage="/other").configuration() == {**said, "key_storage": "/other"}
+    assert made == INPUTS
+    assert pickle.loads(pickle.dumps(made)).configuration() == {"key_storage": "/keys"}
+
+
+def test_b5_5_policies_that_contradict_each_other_are_not_added() -> None:
+    with pytest.raises(ValueError, match="different key_storage cannot be added: '/a' and '/b'"):
+        INPUTS.configure(key_storage="/a") + TASK_SOURCE.configure(key_storage="/b")
+    level = INPUTS.configure(isolation_level="SERIALIZABLE")
+    with pytest.raises(ValueError, match="different isolation_level cannot be added"):
+        level + TASK_SOURCE.configure(isolation_level="READ_COMMITTED")
+
+
+def test_row_21_a_policy_that_wants_a_lock_needs_a_lock_manager() -> None:
+    def one(x: int) -> int:
+        return x
+
+    level = INPUTS.configure(isolation_level=IsolationLevel.SERIALIZABLE)
+    with pytest.raises(ConfigurationError, match="'one' has the isolation level SERIALIZABLE and no lock"):
+        task(cache_policy=level)(one)
+    assert task(cache_policy=level.configure(lock_manager=MemoryLockManager()))(one).has_cache_key
+
+
+def test_row_21_key_storage_is_where_records_are() -> None:
+    def one(x: int) -> int:
+        return x
+
+    made = task(cache_policy=INPUTS.configure(key_storage="/keys"))(one)
+    assert made.results is not None
+    assert made.results.storage is not None
+    assert made.results.storage.given == "/keys"
+    assert made.with_options(cache_policy=INPUTS).results is None
+    with pytest.raises(ConfigurationError, match="key_storage='/keys'; a record holds its key and its value"):
+        made.with_options(result_storage="/results")

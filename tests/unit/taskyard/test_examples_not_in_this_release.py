@@ -38,9 +38,6 @@ SERVING: Final = (
     " with 'taskyard"
     " agent start', they run all tasks, and with --serve those of a module by their names"
 )
-TRANSACTIONS: Final = (
-    "transactions are not in this release; use retries, and cache policies for what must not be done twice"
-)
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 ASSETS: Final = "assets are not in this release; return what was made, or where it is"
 BEGIN: Final = """
@@ -60,9 +57,6 @@ PREFECT_3: Final = {
     "one.aserve()": SERVING.format("aserve"),
     "one.create_run()": f"a task has no attribute 'create_run': {RECORDS}",
     "one.create_local_run()": f"a task has no attribute 'create_local_run': {RECORDS}",
-    "one.on_commit(print)": f"a task has no attribute 'on_commit': {TRANSACTIONS}",
-    "one.on_rollback(print)": f"a task has no attribute 'on_rollback': {TRANSACTIONS}",
-    "task(on_rollback=[print])(one.fn)": f"task 'one' cannot have the option 'on_rollback': {TRANSACTIONS}",
     "task(asset_deps=['s3://x'])(one.fn)": f"task 'one' cannot have the option 'asset_deps': {ASSETS}",
     "main.serve()": f"a flow has no attribute 'serve': {DEPLOYMENTS}",
     "from taskyard import serve": f"cannot import 'taskyard.serve': {DEPLOYMENTS}",
@@ -70,7 +64,6 @@ PREFECT_3: Final = {
     "from taskyard.tasks import MaterializingTask": (
         f"cannot import name 'MaterializingTask' from 'taskyard.tasks': {ASSETS}"
     ),
-    "from taskyard.transactions import transaction": f"cannot import 'taskyard.transactions': {TRANSACTIONS}",
     "from taskyard.deployments import run_deployment": f"cannot import 'taskyard.deployments': {DEPLOYMENTS}",
 }
 PREFECT_1: Final = {

@@ -13,7 +13,7 @@ def one(x: int = 1) -> int:
     return x
 
 
-@pytest.mark.parametrize("name", ["transactions", "deployments", "concurrency", "events", "assets"])
+@pytest.mark.parametrize("name", ["deployments", "concurrency", "events", "assets"])
 def test_a_module_that_is_missing_says_what_to_do_instead(name: str) -> None:
     with pytest.raises(ImportError, match=rf"cannot import 'taskyard\.{name}': .+ not in this release; "):
         importlib.import_module(f"taskyard.{name}")
@@ -21,7 +21,7 @@ def test_a_module_that_is_missing_says_what_to_do_instead(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["serve", "deploy", "transaction", "Transaction", "pause_flow_run", "aresume_flow_run"],
+    ["serve", "deploy", "pause_flow_run", "aresume_flow_run"],
 )
 def test_a_name_that_is_missing_says_what_to_do_instead(name: str) -> None:
     with pytest.raises(ImportError, match=rf"cannot import 'taskyard\.{name}': .+ not in this release; "):
@@ -39,8 +39,6 @@ def test_other_missing_modules_are_as_usual(name: str) -> None:
     ("option", "why"),
     [
         ("asset_deps", "assets are not in this release"),
-        ("on_commit", "transactions are not in this release"),
-        ("on_rollback", "transactions are not in this release"),
         ("retris", "did you mean 'retries'?"),
         ("zzz", "the options are .*retries"),
     ],
@@ -74,7 +72,6 @@ def test_an_absent_option_that_is_not_used_is_no_error() -> None:
         (flow(one), "deploy", "deployments and schedules are not in this release"),
         (task(one), "visualize", "flows are drawn"),
         (task(one), "serve", "task has no attribute 'serve': serving a task .*'taskyard agent start'"),
-        (task(one), "on_rollback", "transactions are not in this release"),
         (task(one), "create_run", "use submit or delay"),
         (task(one), "zzz", "a task has no attribute 'zzz'$"),
     ],

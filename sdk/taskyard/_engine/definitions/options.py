@@ -36,7 +36,7 @@ HOOKS: Final = ("on_completion", "on_failure", "on_running")
 
 _NONE_MEANS_KEEP: Final = frozenset(
     {"name", "description", "tags", "version", "cache_key_fn", "cache_expiration", "retry_condition_fn"}
-    | {*HOOKS, "on_cancellation", "on_crashed"}
+    | {*HOOKS, "on_cancellation", "on_crashed", "on_commit", "on_rollback"}
 )
 """Options for which `with_options` takes None as "not given"; for all others None is a value."""
 
@@ -109,6 +109,11 @@ class Settings:
         return checked_storage(self.result_storage)
 
     @property
+    def storing(self) -> Any:
+        """Where results go; None leaves them to the control plane."""
+        return self.result_storage
+
+    @property
     def persists(self) -> bool | None:
         """Whether results are persisted: as it was said, or because other options mean it."""
         if self.persist_result is not None:
@@ -125,11 +130,11 @@ class Settings:
 
     def result_plan(self, lifetime: timedelta | None = None) -> "ResultPlan | None":
         """Return what becomes of results; None for nothing that the control plane does not do by itself."""
-        if (self.result_storage is None and self.result_serializer is None) or self.persists is False:
+        storage, serializer = self.storing, self.result_serializer
+        if (storage is None and serializer is None) or self.persists is False:
             return None
         from taskyard._engine.results.plans import ResultPlan
 
-        storage, serializer = self.result_storage, self.result_serializer
         return ResultPlan(self.name, storage, serializer, self.result_storage_key, lifetime)
 
     def _set(self, **values: Any) -> None:

@@ -5,7 +5,8 @@
 """
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self
 
 from taskyard import _durable_names
 from taskyard._data.identity.program_code import qualified_name
@@ -29,6 +30,8 @@ _CARRIED: Final = tuple(
     name for name in TaskOptions.__annotations__ if name in TaskSettings.__dataclass_fields__
 )
 """The options that make a task again of a function that the other process imports."""
+STAGED: Final = "staged"
+"""What `TaskDefinition.staged` is kept under, among what it inherits."""
 
 
 class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
@@ -37,6 +40,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
     kind = "task"
     is_remote: ClassVar[bool] = False
     """Whether its code is elsewhere: it is called by its name, and its arguments are JSON."""
+    is_staged: bool = False
+    """Whether its runs belong to a transaction of the process that submits them, which calls their hooks."""
     reading: Reading | None
     """How its results are read, where they are no pickles, or are not kept."""
     results: "ResultPlan | None"
@@ -73,6 +78,25 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.cache_expiration = settings.cache_expiration
         self.refresh_cache = settings.refresh_cache
         self.task_run_name = settings.task_run_name
+        self.on_commit_hooks = list(settings.on_commit)
+        self.on_rollback_hooks = list(settings.on_rollback)
+
+    def on_commit(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook ``(transaction)``, called when a run's transaction commits. A decorator."""
+        return self._add_hook("on_commit", fn)
+
+    def on_rollback(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Add a hook ``(transaction)``, called when what a completed run did is to be undone. A decorator."""
+        return self._add_hook("on_rollback", fn)
+
+    def staged(self) -> Self:
+        """Return the same for runs inside a transaction: whoever executes them leaves its hooks alone."""
+        heir = self._heirs.get(STAGED)
+        if heir is None:
+            heir = self._with({"on_commit": (), "on_rollback": ()})
+            heir.is_staged = True
+            self._heirs[STAGED] = heir
+        return heir
 
     def cache_key_of(self, context: TaskRunContext) -> str | None:
         """Return the cache key of a run, or None for no caching.
@@ -110,6 +134,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
             "classmethod": self.isclassmethod,
             "staticmethod": self.isstaticmethod,
         }
+        if self.is_staged:
+            state["staged"] = True
         reference = reference_of(self.settings.fn)
         if reference is None:
             return {**state, "settings": self.settings.values()}
@@ -122,6 +148,7 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self._prefix = state["prefix"]
         self.isclassmethod = state["classmethod"]
         self.isstaticmethod = state["staticmethod"]
+        self.is_staged = state.get("staged", False)
         given = state.get("settings")
         if given is None:
             settings = TaskSettings(fn=function_at(state["reference"]), **state["options"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Literal, TypedDict
 
+from taskyard._data.runs.transactions import IsolationLevel
 from taskyard._data.values.hashing import source_code
 from taskyard._engine.definitions.option_checks import (
     RetryDelays,
@@ -19,11 +20,14 @@ from taskyard._engine.definitions.option_checks import (
     checked_timeout,
     checked_type,
 )
-from taskyard._engine.definitions.options import HOOKS, Settings
+from taskyard._engine.definitions.options import HOOKS, Hooks, Settings
 from taskyard.cache_policies import DEFAULT, NO_CACHE, CacheKeyFnPolicy, CachePolicy, StorageKeyPolicy
+from taskyard.exceptions import ConfigurationError
 from taskyard.utilities.annotations import NotSet, NotSetType
 
 logger: Final = logging.getLogger("taskyard.tasks")
+TRANSACTION_HOOKS: Final = ("on_commit", "on_rollback")
+"""The hooks that only tasks have: each run of one is a transaction, a flow run is none."""
 
 
 class CallerOptions(TypedDict, total=False):
@@ -62,6 +66,8 @@ class TaskOptions(CallerOptions, total=False):
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None
     on_running: Iterable[Callable[..., Any]] | None
+    on_commit: Iterable[Callable[..., Any]] | None
+    on_rollback: Iterable[Callable[..., Any]] | None
     viz_return_value: Any
 
 
@@ -85,13 +91,17 @@ class TaskSettings(Settings):
     retry_condition_fn: Callable[..., Any] | None = None
     heartbeat_timeout: float | None = None
     viz_return_value: Any = None
+    on_commit: Hooks = ()
+    on_rollback: Hooks = ()
     caching: CachePolicy | None = field(init=False, default=None)
     """What makes cache keys, after all options are weighed; None: runs are not cached."""
+    key_storage: Any = field(init=False, default=None)
+    """Where the cache policy says that records are kept."""
     source_code: str = field(init=False, default="", repr=False)
     """The function's source, kept when cache keys depend on it."""
 
     def __post_init__(self) -> None:
-        self._normalise(HOOKS)
+        self._normalise((*HOOKS, *TRANSACTION_HOOKS))
         checked_type("refresh_cache", self.refresh_cache, bool, "True or False")
         checked_type("queue", self.queue or None, str, "the name of a queue")
         if self.cache_policy is not NotSet:
@@ -113,6 +123,36 @@ class TaskSettings(Settings):
         self._set(caching=self._effective_policy())
         if self.caching is not None and self.caching.needs_source:
             self._set(source_code=source_code(self.fn))
+        if self.caching is not None and self.caching.configuration():
+            self._heed(self.caching)
+
+    def _heed(self, policy: CachePolicy) -> None:
+        """Take what a cache policy says of records and locks.
+
+        Raises:
+            ConfigurationError: It wants a lock and has no lock manager, or records in two places.
+        """
+        if policy.isolation_level == IsolationLevel.SERIALIZABLE and policy.lock_manager is None:
+            raise ConfigurationError(
+                f"the cache policy of task '{self.name}' has the isolation level SERIALIZABLE and no lock"
+                " manager; write policy.configure(isolation_level=..., lock_manager=...), or leave the level"
+                " out: the control plane lets one of all runs with the same key run at a time anyway"
+            )
+        if policy.key_storage is None:
+            return
+        from taskyard._engine.results.choosing import checked_storage
+
+        self._set(key_storage=checked_storage(policy.key_storage))
+        if self.result_encoding != "pickle":
+            raise ConfigurationError(
+                f"task '{self.name}' has result_encoding='{self.result_encoding}' and a cache policy with"
+                " key_storage, whose records the serializer writes; leave one out"
+            )
+        if self.result_storage not in (None, self.key_storage):
+            raise ConfigurationError(
+                f"task '{self.name}' has result_storage={self.result_storage!r} and a cache policy with "
+                f"key_storage={self.key_storage!r}; a record holds its key and its value, so leave one out"
+            )
 
     def _effective_policy(self) -> CachePolicy | None:
         """Decide what makes cache keys, by precedence; None when nothing does."""
@@ -140,6 +180,11 @@ class TaskSettings(Settings):
         if said is None and (self.cache_key_fn is not None or isinstance(self.cache_policy, CachePolicy)):
             return True if self.cache_policy != NO_CACHE or self.cache_key_fn is not None else None
         return bool(said) if said is not None else None
+
+    @property
+    def storing(self) -> Any:
+        """Where results go: as it was said, or as the cache policy says it."""
+        return self.key_storage if self.result_storage is None else self.result_storage
 
     @property
     def timeout_ms(self) -> int:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from taskyard._engine.results.plans import ResultPlan
 
 Exceptional: Final = agent_service_pb2.ReportException
+ROLLED_BACK: Final = "RolledBack"
+"""Name of the state of a run that completed and was undone then."""
 Report = bytes | LaidOut | agent_service_pb2.ReportException
 Write = Callable[[Any, Invocation], Any]
 
@@ -168,11 +170,39 @@ class TaskAttempt:
         settings = self.task.settings
         if type(report) is Exceptional and reports.is_failure(report):
             return self.refused(report)
-        if settings.on_completion or settings.on_failure:
+        if settings.on_completion or settings.on_failure or settings.on_commit:
             size, limit = _size(report), getattr(self.context.host, "max_result_bytes", 0)
             if limit and size > limit:  # said by its worker of results of other tasks
                 return self.refused(reports.too_large(size, limit, self._name, self._wire()), last=False)
-            self._run_hooks(settings.on_completion, State(StateType.COMPLETED, data=given))
+        name = None
+        if settings.on_commit and not self._commits(given):
+            report, name = self._rolled_back(value), ROLLED_BACK
+        self._run_hooks(settings.on_completion, State(StateType.COMPLETED, name=name, data=given))
+        return report
+
+    def _commits(self, value: Any) -> bool:
+        """Commit the transaction that the run is by itself; says whether its hooks let it.
+
+        Where the run is a part of another transaction its task has no such hooks here: who opened that, calls
+        them when it ends.
+        """
+        from taskyard._engine.transactions.own import own_transaction  # few tasks have such hooks
+
+        settings = self.task.settings
+        own = own_transaction(self.context)
+        own.stage(value, settings.on_rollback, settings.on_commit)
+        return own.commit()
+
+    def _rolled_back(self, value: Any) -> Report:
+        """Report a value whose run was undone: it completed, and stands for no other run."""
+        if self.task.results is not None and self.task.results.storage is not None and self._cache_key:
+            self.task.results.withdraw(self._record_key)
+        report = reports.succeeded(value, self._name, self._wire())
+        if not reports.is_failure(report):
+            report.state_name, report.message = ROLLED_BACK, "its hooks on_commit did not let it commit"
+            if self.task.has_cache_key:
+                # As of what comes from the cache: it is not put there.
+                report.reason = StateReason.CACHED  # type: ignore[assignment]  # equal enums
         return report
 
     def _stored(self, value: Any, results: "ResultPlan") -> Any:
@@ -201,6 +231,8 @@ class TaskAttempt:
     def _ended_with(self, state: State[Any]) -> Report:
         """Handle a state that the function returned by hand."""
         if state.is_completed():
+            if self.task.settings.on_commit and not self._commits(state.data):
+                return self._rolled_back(state.data)
             self._run_hooks(self.task.settings.on_completion, state)
             return reports.state_by_hand(state, self._name, self._wire())
         if state.is_cancelled():

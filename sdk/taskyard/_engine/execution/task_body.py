@@ -187,5 +187,6 @@ class TaskBody:
     async def _beside(self, call: Callable[[], Any]) -> Any:
         """Say how an attempt has ended: in a thread where user code, or storage, is called for it."""
         settings = self.task.settings
-        waits = settings.on_completion or settings.on_failure or settings.retry_condition_fn
+        hooks = settings.on_completion or settings.on_failure or settings.on_commit
+        waits = hooks or settings.retry_condition_fn
         return await called_beside(call) if waits or self.task.results is not None else call()

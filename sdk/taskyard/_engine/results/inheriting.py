@@ -46,7 +46,7 @@ class Inherited(NamedTuple):
                 gained["persist_result"] = persist
         if not persist or own.wire_result_encoding:
             return gained
-        if own.result_storage is None and self.storage is not None:
+        if own.storing is None and self.storage is not None:
             gained["result_storage"] = self.storage.given
         if own.result_serializer is None and self.serializer is not None:
             gained["result_serializer"] = self.serializer.serializer

@@ -13,7 +13,7 @@ from typing import Any, Final
 from taskyard._engine.results.choosing import storage_of
 from taskyard._engine.results.records import ResultRecord, ResultRecordMetadata, expires
 from taskyard._engine.results.storages import Storage
-from taskyard._engine.results.stored import StoredResult
+from taskyard._engine.results.stored import StoredResult, read_record
 from taskyard.exceptions import DamagedResult, NotSerializable
 from taskyard.serializers import Serializer, serializer_of
 from taskyard_contract.failures import text_of
@@ -111,6 +111,17 @@ class ResultPlan:
             return StoredResult(self.serializer, storage=None, body=data[len(data) - metadata.size :])
         self.storage.write(key, data)
         return StoredResult(self.serializer, storage=self.storage, key=key, writer=_writer())
+
+    def withdraw(self, key: str) -> None:
+        """Have a record stand for no further run: what its run did was undone. It can still be read.
+
+        Raises:
+            ResultStorageError: The storage cannot be used, or has no such record.
+        """
+        assert self.storage is not None
+        record = read_record(self.storage, key, self.serializer)
+        record.metadata.expiration = datetime.now(UTC)
+        self.storage.write(key, record.serialize())
 
 
 def filled(template: str, parameters: Any, name: str) -> str:

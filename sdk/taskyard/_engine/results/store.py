@@ -8,17 +8,21 @@ import asyncio
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from taskyard import settings
 from taskyard._durable_names import public
 from taskyard._engine.results.choosing import checked_storage, local_storage, storage_of
+from taskyard._engine.results.locks import KeyLocks
 from taskyard._engine.results.plans import filled
 from taskyard._engine.results.records import ResultRecord, ResultRecordMetadata, expires
 from taskyard._engine.results.storages import Storage
 from taskyard._engine.results.stored import read_record
 from taskyard.exceptions import DamagedResult
 from taskyard.serializers import Serializer, serializer_of
+
+if TYPE_CHECKING:
+    from taskyard.locking.protocol import LockManager
 
 _UNSAID: Final[Any] = object()
 
@@ -39,8 +43,8 @@ def default_serializer() -> Serializer:
 
 @public("taskyard.results")
 @dataclass(kw_only=True)
-class ResultStore:
-    """Reads and writes records of results by their keys."""
+class ResultStore(KeyLocks):
+    """Reads and writes records of results by their keys, and locks these keys."""
 
     result_storage: Any = None
     """A path, a URL, or an object with `read_path` and `write_path`; by default what settings say."""
@@ -52,6 +56,8 @@ class ResultStore:
     """A timedelta: for how long what is written stands for other runs."""
     cache_result_in_memory: bool = True
     """Whether what was read or written is kept, as it came from the storage."""
+    lock_manager: "LockManager | None" = None
+    """What keeps locks of keys, see `taskyard.locking`; transactions that are SERIALIZABLE need it."""
 
     def __post_init__(self) -> None:
         """Choose what was left out."""
@@ -71,7 +77,7 @@ class ResultStore:
     def _updated(self, own: Any, lifetime: Any) -> Self:
         return replace(
             self,
-            result_storage=self._storage.given if own.result_storage is None else own.result_storage,
+            result_storage=self._storage.given if own.storing is None else own.storing,
             serializer=self.serializer if own.result_serializer is None else own.result_serializer,
             result_storage_key=own.result_storage_key or self.result_storage_key,
             cache_expiration=lifetime or self.cache_expiration,

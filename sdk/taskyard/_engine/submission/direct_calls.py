@@ -15,6 +15,7 @@ from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.world.seen import look_now
+from taskyard.context import current_transaction
 from taskyard.logging import show_as_from_here
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
@@ -43,6 +44,9 @@ def call_sync(
     except BaseException:
         _give_up(future)
         raise
+    transaction = current_transaction()
+    if transaction is not None:
+        transaction.saw_end(future.run_id)
     return future.get_state() if return_state else _value(future)
 
 
@@ -64,6 +68,9 @@ def call_async(
         except BaseException:
             _give_up(future)
             raise
+        transaction = current_transaction()
+        if transaction is not None:
+            await transaction.saw_end_async(future)
         try:
             return future.get_state() if return_state else _value(future)
         except BaseException as error:

@@ -22,6 +22,7 @@ from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
 from taskyard._network.session.run_groups import RunGroup, Upstream
+from taskyard.context import current_transaction
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import IN_MAIN, dumps_apart, names_in
 from taskyard_contract.references import begin_collecting
@@ -59,6 +60,10 @@ def submit_one(
     task.signature.check(args, kwargs)
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)
+    transaction, hooked = current_transaction(), task
+    if transaction is not None:
+        transaction = transaction.get_active()
+        task = task.staged() if transaction is not None and not task.is_remote else task
     session = scope.session
     names: set[str] = set()
     future: Future[Any] = (
@@ -74,6 +79,8 @@ def submit_one(
         scope.kept_futures.append(future)
     ordinal = scope.take_ordinals(task.task_key)
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
+    if transaction is not None:
+        transaction.follow(hooked, future, cache_key, lazy)
     if scope.speaks:
         name = extra.name if extra is not None else ""
         say_submitted(task, [name or f"{task.name}-{ordinal}"], at_once=direct or at_once)
@@ -92,6 +99,10 @@ def submit_many(
     look_now()
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)
+    transaction, hooked = current_transaction(), task
+    if transaction is not None:
+        transaction = transaction.get_active()
+        task = task.staged() if transaction is not None and not task.is_remote else task
     scope.latest_map = task.name
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
@@ -115,6 +126,9 @@ def submit_many(
     for group in groups.all:
         end = start + len(group.run_ids)
         scope.session.submit_group(group, futures[start:end])
+        if transaction is not None:
+            for future in futures[start:end]:
+                transaction.follow(hooked, future)
         if scope.speaks:
             say_submitted(task, group.names(task.name), at_once=False)
         start = end

@@ -1,0 +1,1 @@
+"""Transactions: runs, and code around them, whose effects stay together or are undone together."""

@@ -1,0 +1,147 @@
+"""Transactions that code is put into, by ``with`` and by ``async with``."""
+
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from taskyard._data.runs.transactions import TransactionState
+from taskyard._durable_names import public
+from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.waiting import wait_async
+from taskyard._engine.transactions.ending import EndingTransaction
+from taskyard._engine.transactions.hooks import beside
+from taskyard._engine.transactions.task_runs import RunTransaction
+from taskyard.context import active_transaction
+
+
+class _AroundRuns(EndingTransaction):
+    """A transaction that code is put into, which may submit task runs."""
+
+    def follow(
+        self,
+        task: TaskDefinition[..., Any],
+        future: Future[Any],
+        cache_key: str | None = None,
+        is_lazy: bool = False,
+    ) -> None:
+        """Make a run that was submitted a part of it; see `RunTransaction`."""
+        child = RunTransaction(task, future, cache_key, is_lazy, self)
+        self.add_child(child)
+        self.open_runs[future.run_id] = child
+
+
+@public("taskyard.transactions")
+class Transaction(_AroundRuns):
+    """A transaction of ordinary code: a context manager."""
+
+    def begin(self) -> None:
+        """Take the lock, if one is wanted, and look whether there is a record under the key."""
+        self.state = TransactionState.ACTIVE
+        if self._wants_lock():
+            self._took_lock(self.store.acquire_lock(self.key, holder=self._holder))
+        try:
+            self._find_record()
+        except BaseException:
+            self._release()
+            raise
+
+    def commit(self) -> bool:
+        """Commit now; says whether that was possible, else it was rolled back or has ended before."""
+        return self.end_committed()
+
+    def rollback(self) -> bool:
+        """Roll back now; says whether that was done, and no hook raised."""
+        return self.end_rolled_back()
+
+    def commit_as_child(self) -> bool:
+        """Commit as a part of the transaction around."""
+        return self.commit()
+
+    def roll_back_as_child(self) -> None:
+        """Be rolled back as a part of the transaction around."""
+        self.rollback()
+
+    def __enter__(self) -> Self:
+        """Begin.
+
+        Raises:
+            RuntimeError: It was entered before.
+            ConfigurationError: It is SERIALIZABLE, and its store has no lock manager.
+        """
+        self._prepare()
+        self.begin()
+        self.entered = True
+        active_transaction.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the runs that were submitted inside, and end."""
+        active_transaction.set(self._parent)
+        self.leave(error)
+
+
+@public("taskyard.transactions")
+class AsyncTransaction(_AroundRuns):
+    """A transaction of asynchronous code: an asynchronous context manager. The loop goes on meanwhile."""
+
+    async def begin(self) -> None:
+        """Take the lock, if one is wanted, and look whether there is a record under the key."""
+        self.state = TransactionState.ACTIVE
+        if self._wants_lock():
+            self._took_lock(await self.store.aacquire_lock(self.key, holder=self._holder))
+        try:
+            await beside(self._find_record)
+        except BaseException:
+            self._release()
+            raise
+
+    async def commit(self) -> bool:
+        """Commit now; says whether that was possible, else it was rolled back or has ended before."""
+        await self._wait()
+        return await beside(self.end_committed)
+
+    async def rollback(self) -> bool:
+        """Roll back now; says whether that was done, and no hook raised."""
+        return await beside(self.end_rolled_back)
+
+    def commit_as_child(self) -> bool:
+        """Commit as a part of the transaction around, in the thread that does that."""
+        return self.end_committed()
+
+    def roll_back_as_child(self) -> None:
+        """Be rolled back as a part of the transaction around, in the thread that does that."""
+        self.end_rolled_back()
+
+    async def _wait(self) -> None:
+        """Wait here for runs: that takes no thread, of which there are few."""
+        for child in self._awaited():
+            await wait_async(child.future, None)
+
+    async def __aenter__(self) -> Self:
+        """Begin.
+
+        Raises:
+            RuntimeError: It was entered before.
+            ConfigurationError: It is SERIALIZABLE, and its store has no lock manager.
+        """
+        self._prepare()
+        await self.begin()
+        self.entered = True
+        active_transaction.set(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the runs that were submitted inside, and end."""
+        active_transaction.set(self._parent)
+        if error is None:
+            try:
+                await self._wait()
+            except BaseException as interruption:
+                await beside(partial(self.leave, interruption))
+                raise
+        await beside(partial(self.leave, error))

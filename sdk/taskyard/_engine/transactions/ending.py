@@ -1,0 +1,232 @@
+"""How transactions end: runs are waited for, then everything is committed, or undone in reverse.
+
+All of this may wait, for runs, hooks and storage. Asynchronous transactions call it in a thread.
+
+Invariant: what is rolled back has ended before: no run goes on with an effect that nobody undoes, unless the
+whole program is being ended and does not wait.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+
+from taskyard._data.runs.transactions import CommitMode, TransactionState
+from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.waiting import wait_blocking
+from taskyard._engine.results.records import ResultRecord
+from taskyard._engine.transactions.base import OVER, BaseTransaction, FollowedRun
+from taskyard._engine.transactions.hooks import beside, name_of
+from taskyard.exceptions import FlowRunTimeoutError, ResultStorageError
+
+INTERRUPTED_SECONDS: Final = 5.0
+"""How long a program that is being ended waits for runs that it has cancelled."""
+
+
+class _ChildRolledBack(Exception):
+    """A transaction inside could not commit, so the one around it cannot either."""
+
+
+class EndingTransaction(BaseTransaction):
+    """The steps at the end of a transaction."""
+
+    failed_inside = False
+    """Whether one of its runs has ended for good, and not by completing."""
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Wait for its task runs to end, and note how they did.
+
+        Args:
+            error: What ends the code inside. Runs that have not started are not wanted any more; where the
+                program itself is being ended, none are.
+        """
+        until = None
+        if error is not None:
+            is_end = not isinstance(error, Exception)
+            until = time.monotonic() + INTERRUPTED_SECONDS if is_end else None
+            self._give_up(is_end)
+        for child in self._awaited():
+            if not wait_blocking(child.future, None if until is None else max(0, until - time.monotonic())):
+                child.say_unknown()
+        self.note_ends()
+
+    def _awaited(self) -> list[FollowedRun]:
+        """Return the runs to wait for: a generator ends when its caller says so, who may be waiting here."""
+        return [child for child in list(self.open_runs.values()) if not child.is_lazy]
+
+    def _give_up(self, is_end: bool) -> None:
+        by_session: dict[Any, list[bytes]] = {}
+        for child in self._awaited():
+            if not child.future.done():
+                by_session.setdefault(child.session, []).append(child.future.run_id)
+        for session, run_ids in by_session.items():
+            (session.cancel if is_end else session.withdraw)(run_ids)
+
+    def note_ends(self) -> bool:
+        """Stage what its runs have done that ended; says whether all of them completed."""
+        completed = True
+        for run_id, child in list(self.open_runs.items()):
+            if not (child.future.done() or child.is_lazy):
+                continue
+            completed = child.note_end() and completed
+            self._take_along(child)
+            self.open_runs.pop(run_id, None)
+        if not completed:
+            self.failed_inside = True
+        return completed
+
+    def _take_along(self, child: FollowedRun) -> None:
+        """Do to a run that ended late what was done to this transaction before."""
+        if self.state == TransactionState.ROLLED_BACK:
+            child.roll_back_now()
+        elif self.state == TransactionState.COMMITTED:
+            child.commit_now()
+
+    def saw_end(self, run_id: bytes) -> None:
+        """Note that a run has ended whose caller waited for it: if it failed, all is undone at once."""
+        child = self.open_runs.get(run_id)
+        if child is None:
+            return
+        completed = child.note_end()
+        self.open_runs.pop(run_id, None)  # not before: whatever interrupts this, the run is not forgotten
+        if completed:
+            self._take_along(child)
+        else:
+            self.failed_inside = True
+            self.end_rolled_back()
+
+    async def saw_end_async(self, future: Future[Any]) -> None:
+        """Do so in an event loop, which goes on while something is undone."""
+        if self.state in OVER or not future.completed():
+            await beside(partial(self.saw_end, future.run_id))
+        else:
+            self.saw_end(future.run_id)
+
+    def end_rolled_back(self, error: BaseException | None = None) -> bool:
+        """Roll back, after runs that have not ended have done so; says whether that was possible."""
+        if self.state in OVER:
+            return False
+        try:
+            self.settle(error or _ChildRolledBack())
+        finally:
+            done = self.roll_back_now()
+        return done
+
+    def end_committed(self) -> bool:
+        """Commit, after runs that have not ended have done so; says whether that was possible."""
+        self.settle()
+        if self.failed_inside and self.state not in OVER:
+            self.roll_back_now()
+            return False
+        return self.commit_now()
+
+    def leave(self, error: BaseException | None) -> None:
+        """End the code inside: commit, roll back, or leave that to the transaction around."""
+        if os.getpid() != self._process:
+            return  # a child that the code has forked: the transaction is its parent's
+        try:
+            if error is None:
+                self._leave_well()
+            elif self.state in OVER:
+                self.settle(error)
+            else:
+                self.end_rolled_back(error)
+        finally:
+            self.entered = False
+            parent = self._parent
+            if parent is not None:
+                parent.add_child(self)
+            if self.state in OVER:
+                self._release()
+            if isinstance(parent, EndingTransaction) and self.state == TransactionState.ROLLED_BACK:
+                parent.end_rolled_back(error)
+
+    def _leave_well(self) -> None:
+        try:
+            self.settle()
+        except BaseException as error:  # something from outside, while it waited
+            self.end_rolled_back(error)
+            raise
+        if self.failed_inside:
+            self.roll_back_now()
+        elif self.commit_mode == CommitMode.EAGER:
+            self.commit_now()
+        elif self._parent is not None:
+            pass  # it is responsible from here on
+        elif self.commit_mode == CommitMode.OFF:
+            self.roll_back_now()
+        else:
+            self.commit_now()
+
+    def commit_now(self) -> bool:
+        """Commit what has ended: children in order, hooks, then the record; says whether that was done."""
+        if self.state in OVER:
+            self._release()
+            return False
+        try:
+            for child in tuple(self.children):
+                if not child.commit_as_child() and child.is_rolled_back():
+                    raise _ChildRolledBack
+            for hook in tuple(self.on_commit_hooks):
+                self.run_hook(hook, "commit")
+            self._write()
+        except BaseException as error:
+            self._say_not_committed(error)
+            self.roll_back_now()
+            if not isinstance(error, Exception) or isinstance(error, FlowRunTimeoutError):
+                raise
+            return False
+        self.state = TransactionState.COMMITTED
+        self._release()
+        return True
+
+    def _write(self) -> None:
+        if self.store is None or not self.key or not self.write_on_commit:
+            return
+        value = self._staged_value
+        if isinstance(value, ResultRecord):
+            self.store.persist_result_record(value)
+        else:
+            self.store.write(key=self.key, obj=value)
+
+    def _say_not_committed(self, error: BaseException) -> None:
+        what = f"the transaction {self.key!r}" if self.key else "the transaction"
+        if isinstance(error, _ChildRolledBack):
+            self.logger.warning("%s is rolled back, because one inside of it was", what)
+        elif isinstance(error, ResultStorageError):
+            self.logger.error("%s is rolled back, because its record could not be written: %s", what, error)
+        else:
+            self.logger.error("%s could not commit and is rolled back", what, exc_info=error)
+
+    def roll_back_now(self) -> bool:
+        """Undo what has ended: own hooks, then children, both in reverse; says whether all were called."""
+        if self.state in OVER:
+            return False
+        self.state = TransactionState.ROLLED_BACK
+        left = list(self.on_rollback_hooks)
+        try:
+            self.forget_results()
+            while left:
+                self.run_hook(left.pop(), "rollback")
+            for child in reversed(self.children):
+                child.roll_back_as_child()
+            return True
+        except FlowRunTimeoutError:
+            self._say_not_undone(left)
+            raise
+        except Exception:  # user code
+            self._say_not_undone(left)
+            return False
+        finally:
+            self._release()
+
+    def forget_results(self) -> None:
+        """Have nobody find what is about to be undone; of task runs there may be results in a cache."""
+
+    def _say_not_undone(self, left: Iterable[Any]) -> None:
+        names = ", ".join(name_of(hook) for hook in left)
+        more = f"; these hooks were not called: {names}" if names else ""
+        children = f"; {len(self.children)} transactions inside were not rolled back" if self.children else ""
+        what = repr(self.key) if self.key else "without a key"
+        self.logger.exception("the transaction %s could not be rolled back%s%s", what, more, children)

@@ -1,0 +1,60 @@
+"""Hooks of transactions, and what of a transaction has to wait, called from ordinary code and from loops.
+
+Invariant: an event loop goes on while a transaction of its commits or rolls back, and what is asynchronous
+of that is executed in this very loop: connections and locks belong to it.
+"""
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+_loop: Final[ContextVar["asyncio.AbstractEventLoop | None"]] = ContextVar(
+    "taskyard_transaction_loop", default=None
+)
+
+
+def name_of(hook: Callable[..., Any]) -> str:
+    """Return what people call a hook."""
+    return str(getattr(hook, "__name__", None) or repr(hook))
+
+
+def called(hook: Callable[..., Any], transaction: object) -> None:
+    """Call a hook, which may be asynchronous, and wait for its end."""
+    value = hook(transaction)
+    if not inspect.iscoroutine(value):
+        return
+    if _running_loop() is None:
+        shared = _loop.get()
+        if shared is not None and shared.is_running():
+            asyncio.run_coroutine_threadsafe(value, shared).result()
+        else:
+            asyncio.run(value)
+        return
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, thread_name_prefix="taskyard-hook") as thread:  # a loop runs in this one
+        thread.submit(context.run, asyncio.run, value).result()
+
+
+def _running_loop() -> object:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def beside(call: Callable[[], T]) -> T:
+    """Call what may wait in a thread. It is not left alone when the waiting code is cancelled."""
+    loop = asyncio.get_running_loop()
+    context = contextvars.copy_context()
+    context.run(_loop.set, loop)
+    work = loop.run_in_executor(None, context.run, call)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
