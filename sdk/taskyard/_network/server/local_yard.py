@@ -96,7 +96,7 @@ def _start_lock(home: Path) -> Iterator[None]:
         yield
 
 
-_AS_IT_IS: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
+AS_IT_IS: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
 """Before a command: debuggers start Python in themselves when a program that they debug does, and the yard is
 none of it."""
 
@@ -106,7 +106,7 @@ def _start(home: Path, path: Path) -> None:
     before = log_path.stat().st_size if log_path.exists() else 0
     with open(log_path, "ab", opener=opener) as log:
         process = subprocess.Popen(
-            [*_AS_IT_IS, sys.executable, "-m", "taskyard_controlplane", "yard", "--home", str(home)],
+            [*AS_IT_IS, sys.executable, "-m", "taskyard_controlplane", "yard", "--home", str(home)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
