@@ -169,7 +169,7 @@ def test_processes_that_end_before_the_flow_fail_it_with_what_they_said() -> Non
 
 
 @each_runner
-def test_row_62_a_runner_takes_runs_by_itself_and_waits_for_them(runner: TaskRunner, tmp_path: Path) -> None:
+def test_b11_5_a_runner_takes_runs_by_itself_and_waits_for_them(runner: TaskRunner, tmp_path: Path) -> None:
     path = str(tmp_path / "late")
 
     @task
@@ -190,7 +190,7 @@ def test_row_62_a_runner_takes_runs_by_itself_and_waits_for_them(runner: TaskRun
         runner.submit(add, {"x": 1})
 
 
-def test_a_runner_that_is_left_with_an_exception_ends_what_has_not_begun() -> None:
+def test_b11_5_a_runner_that_is_left_with_an_exception_ends_what_has_not_begun() -> None:
     begun, go = threading.Event(), threading.Event()
     futures: list[Future[Any]] = []
 

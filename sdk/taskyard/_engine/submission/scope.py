@@ -148,10 +148,7 @@ class Scope:
         self.executor = executor
         self.host = host
         self.task_runner = task_runner
-        self.submitter: Submitter | None = (
-            cast(Submitter, task_runner) if getattr(task_runner, "takes_calls", False) else None
-        )
-        """Its task runner, if that does something of its own with calls."""
+        self.submitter = _submitter(task_runner)
         self.call_gives_future = call_gives_future
         self.headers = headers
         self.code = code
@@ -265,6 +262,11 @@ class Scope:
         with self._lock:
             numbered = sum(count for key, count in self._ordinals.items() if key not in self._flow_keys)
             return numbered - sum(self._skipped.values())
+
+
+def _submitter(task_runner: object) -> Submitter | None:
+    """Return a task runner if it does something of its own with calls."""
+    return cast(Submitter, task_runner) if getattr(task_runner, "takes_calls", False) else None
 
 
 _outside = Scope()
