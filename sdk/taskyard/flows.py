@@ -155,7 +155,8 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
         fn: The function, when used without options.
         **options: name, description, version, flow_run_name: for people and for filters; retries,
             retry_delay_seconds, timeout_seconds: what happens when it fails; task_runner: where its tasks
-            run (`AgentTaskRunner` or `ThreadPoolTaskRunner`); validate_parameters: whether arguments are
+            run, one of `taskyard.task_runners`; task_calls: what calls of tasks return in it, "value" or
+            "future"; validate_parameters: whether arguments are
             converted to their declared types; log_prints; persist_result; result_encoding ("pickle", "json"
             or "bytes"): how the result is recorded; final_state: "returned", or "all" to let all runs decide
             when nothing is returned; code: for workers on other machines, "image" when they have it, or a

@@ -8,6 +8,7 @@ them, after that.
 | `TASKYARD_SERVER` | the control plane, ``HOST:PORT`` or ``unix:PATH``; without it the local yard |
 | `TASKYARD_HOME` | directory of the local yard; without it ``~/.taskyard`` |
 | `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
+| `TASKYARD_TASK_CALLS` | what calls of tasks return in flows that do not say it: ``value`` or ``future`` |
 | `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
 | `TASKYARD_OUTPUT` | how output of tasks on agents is shown: ``raw``, ``prefixed`` by their names, ``off`` |
 | `TASKYARD_PROGRESS` | ``off``: no line on a terminal that says how far flow runs are; without it ``on`` |
@@ -43,12 +44,14 @@ __all__ = [
     "results_path",
     "server",
     "shows_progress",
+    "task_calls",
     "task_runner",
     "wants_colours",
 ]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
+TASK_CALLS: Final = "TASKYARD_TASK_CALLS"
 FORWARD: Final = "TASKYARD_FORWARD_ENV"
 OUTPUT: Final = "TASKYARD_OUTPUT"
 OUTPUT_MODES: Final = ("raw", "prefixed", "off")
@@ -77,6 +80,18 @@ def home() -> "Path":
 def task_runner() -> str:
     """Return the name of the task runner of flows that do not have one."""
     return os.environ.get(TASK_RUNNER, "agents")
+
+
+def task_calls() -> str:
+    """Return what calls of tasks return in flows that do not say it: "value" or "future".
+
+    Raises:
+        ValueError: The variable says something else.
+    """
+    word = os.environ.get(TASK_CALLS) or "value"
+    if word not in ("value", "future"):
+        raise ValueError(f"{TASK_CALLS} is '{word}'; expected value or future")
+    return word
 
 
 def forwarded_variables() -> list[str]:

@@ -15,6 +15,7 @@ from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_gen
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
+from taskyard._engine.submission.handing_over import hand_over_map, submit_call
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
@@ -138,7 +139,10 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         if visualization.drawings:
             visualization.refuse_unsupported("submit")
         scope = current_scope() or self._refuse_outside()
-        future = submit_one(self, scope, self._prefix + args, kwargs, wait_for)
+        if scope.submitter is None:
+            future = submit_one(self, scope, self._prefix + args, kwargs, wait_for)
+        else:
+            future = submit_call(self, scope, self._prefix + args, kwargs, wait_for)
         return future.wait() if return_state else future
 
     @overload
@@ -210,6 +214,9 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             kwargs["deferred"], deferred = deferred, False
         scope = current_scope() or (outside_scope() if deferred else self._refuse_outside())
         whole = tuple(unmapped(value) for value in self._prefix) + args
+        if scope.submitter is not None and not deferred:
+            futures = hand_over_map(scope.submitter, self, whole, kwargs, wait_for)
+            return [future.wait() for future in futures] if return_state else futures
         expansion = expand(self.signature, whole, kwargs)
         if deferred:
             from taskyard._engine.submission.deferred import submit_deferred
@@ -257,6 +264,19 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """Return a task of the same function with some options replaced."""
         return self._with(options)
+
+    @property
+    def dynamic_key(self) -> str:
+        """The number that its next run has among those of this task in the flow run, or task run, around.
+
+        Runs are named after it: `add-0`. Inside of a task run that is this very task's, see
+        `taskyard.runtime.task_run.dynamic_key` for its own.
+        """
+        return str((current_scope() or outside_scope()).next_ordinal(self.task_key))
+
+    def get_and_update_dynamic_key(self) -> str:
+        """Take the number that its next run would have, and return it; calls of tasks do so by themselves."""
+        return str((current_scope() or outside_scope()).skip_ordinal(self.task_key))
 
     def code_for_workers(self) -> "TaskCode":
         """Return what executes runs of this task where its module is imported; agents ask for it."""

@@ -41,9 +41,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         **_DEPLOYING,
         **dict.fromkeys(["serve", "aserve"], reasons.SERVING),
         **dict.fromkeys(["create_run", "create_local_run"], reasons.RECORDS),
-        "get_and_update_dynamic_key": (
-            "the flow run counts the calls of each task; taskyard.runtime.task_run.dynamic_key has the number"
-        ),
         "visualize": reasons.GRAPHS,
         "run": "call the task itself, which records a run, or .fn(...), the bare function, as tests do",
         **dict.fromkeys(

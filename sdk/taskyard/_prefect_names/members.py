@@ -7,14 +7,12 @@ from taskyard._prefect_names.filters import CLASSES
 from taskyard._prefect_names.reasons import here, moved
 
 _RUNNER_NAMES: Final = {
-    "SequentialTaskRunner": reasons.SEQUENTIAL,
-    "ConcurrentTaskRunner": reasons.CONCURRENT,
     **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner", "PrefectDistributedTaskRunner"], reasons.CLUSTER),
-    "ProcessPoolTaskRunner": reasons.PROCESSES,
-    "PrefectTaskRunner": reasons.PROCESSES,
+    "PrefectTaskRunner": here("TaskyardTaskRunner"),
     "BaseTaskRunner": reasons.OWN_RUNNERS,
     "TaskConcurrencyType": (
-        "a task runner says nothing about concurrency here; ThreadPoolTaskRunner has max_workers"
+        "a task runner says nothing about concurrency here; the one that executes run after run is"
+        " SequentialTaskRunner, and ThreadPoolTaskRunner and ProcessPoolTaskRunner have max_workers"
     ),
 }
 _STATE_NAMES: Final = {

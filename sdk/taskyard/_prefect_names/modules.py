@@ -171,8 +171,7 @@ NAMES: Final[dict[str, str]] = {
     **dict.fromkeys(["Manifest", "Deployment"], reasons.DEPLOY),
     **dict.fromkeys(["get_cloud_client", "CloudClient"], reasons.CLOUD),
     "BaseResult": here("ResultRecord", "taskyard.results"),
-    "SequentialTaskRunner": reasons.SEQUENTIAL,
-    "ConcurrentTaskRunner": reasons.CONCURRENT,
+    **dict.fromkeys(["SequentialTaskRunner", "ConcurrentTaskRunner"], moved("taskyard.task_runners")),
     **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner"], reasons.CLUSTER),
     # 1
     **dict.fromkeys(["Parameter", "DateTimeParameter"], reasons.PARAMETER),

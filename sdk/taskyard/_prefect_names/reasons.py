@@ -130,22 +130,14 @@ SOFTWARE: Final = (
     "images and environments are not built here, by design; agents run in what you start them in"
 )
 
-SEQUENTIAL: Final = (
-    "runs are not executed one after the other by a runner here; call tasks without submit, which waits"
-    " for each,"
-    " or use ThreadPoolTaskRunner(max_workers=1) from taskyard.task_runners"
-)
-CONCURRENT: Final = (
-    "it is ThreadPoolTaskRunner here, or the default AgentTaskRunner, of taskyard.task_runners"
-)
 CLUSTER: Final = (
     "other systems' clusters are not used, by design; agents on further machines are: 'taskyard agent start"
     " --server HOST:PORT', with the default AgentTaskRunner"
 )
-PROCESSES: Final = (
-    "it is AgentTaskRunner here, of taskyard.task_runners: agents execute runs in processes; the default"
+OWN_RUNNERS: Final = (
+    "it is TaskRunner here, of taskyard.task_runners; derive from ThreadPoolTaskRunner or another one that"
+    " executes runs"
 )
-OWN_RUNNERS: Final = "it is TaskRunner here, of taskyard.task_runners"
 MAPPED_STATE: Final = "a map has no state of its own; task.map returns a list of futures, each with its state"
 
 

@@ -406,13 +406,14 @@ def test_methods_can_be_flows(session: LoopbackSession) -> None:
     assert Pipeline().run(4) == 8  # type: ignore[call-arg, arg-type]
 
 
-def test_the_context_of_a_flow_knows_its_task_runner(session: LoopbackSession) -> None:
+def test_row_62_the_context_of_a_flow_has_a_duplicate_of_its_task_runner(session: LoopbackSession) -> None:
     runner = AgentTaskRunner()
 
     @flow(task_runner=runner)
     def main() -> bool:
         context = FlowRunContext.get()
-        return context is not None and context.task_runner is runner
+        assert context is not None
+        return context.task_runner == runner and context.task_runner is not runner
 
     assert main()
 

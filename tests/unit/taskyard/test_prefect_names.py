@@ -270,9 +270,10 @@ def test_options_that_the_page_names_are_known() -> None:
     assert [left for left, _ in rows if left not in former] == []
 
 
-def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
+def test_the_programs_of_the_page_run(tmp_path: Path) -> None:
     text = (DOCS / "coming-from-prefect.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    dialect, program = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert executed(dialect)["hello_world"].settings.task_calls == "future"
     names = executed(program.replace("\nmap_reduce()", "\n"))
     made = [names["add_one"].fn(x) for x in [1, 2, 3]]
     assert (made, names["map_reduce"].name, names["sum_numbers"].retries) == ([2, 3, 4], "map_reduce", 3)

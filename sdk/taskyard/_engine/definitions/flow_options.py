@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, TypedDict
 
+from taskyard import settings
 from taskyard._engine.definitions.option_checks import RetryDelays, checked_run_name, checked_type
 from taskyard._engine.definitions.options import HOOKS, Hooks, Settings
 from taskyard.exceptions import ConfigurationError
@@ -34,7 +35,8 @@ class FlowOptions(TypedDict, total=False):
     result_serializer: Any
     result_storage_key: str | None
     cache_result_in_memory: bool | None
-    final_state: Literal["returned", "all"]
+    final_state: Literal["returned", "all"] | None
+    task_calls: Literal["value", "future"] | None
     code: Literal["image"] | Iterable[str] | None
     on_completion: Iterable[Callable[..., Any]] | None
     on_failure: Iterable[Callable[..., Any]] | None
@@ -53,7 +55,8 @@ class FlowSettings(Settings):
     flow_run_name: str | Callable[..., str] | None = None
     task_runner: Any = None
     validate_parameters: bool = True
-    final_state: Literal["returned", "all"] = "returned"
+    final_state: Literal["returned", "all"] | None = None
+    task_calls: Literal["value", "future"] | None = None
     code: Code | None = None
     on_cancellation: Hooks = ()
     on_crashed: Hooks = ()
@@ -62,12 +65,34 @@ class FlowSettings(Settings):
         self._normalise(FLOW_HOOKS)
         checked_type("validate_parameters", self.validate_parameters, bool, "True or False")
         checked_run_name("flow_run_name", self.flow_run_name)
-        if self.final_state not in ("returned", "all"):
+        if self.final_state not in (None, "returned", "all"):
             raise ConfigurationError(
                 f"flow '{self.name}' has final_state={self.final_state!r}; expected 'returned' (what the "
                 "flow returns decides) or 'all' (with nothing returned, all its runs decide)"
             )
+        if self.task_calls not in (None, "value", "future"):
+            raise ConfigurationError(
+                f"flow '{self.name}' has task_calls={self.task_calls!r}; expected 'value' (a call of a task "
+                "returns its value) or 'future' (it submits a run and returns its future)"
+            )
         self._set(code=_checked_code(self.name, self.code))
+
+    @property
+    def call_gives_future(self) -> bool:
+        """Whether calls of tasks return futures: as the flow says, or else the environment.
+
+        Raises:
+            ValueError: The environment says something else.
+        """
+        return (self.task_calls or settings.task_calls()) == "future"
+
+    @property
+    def all_decide(self) -> bool:
+        """Whether all runs decide how a flow run ends that returns nothing.
+
+        They do by themselves where calls return futures: nothing else would be heard of their failures.
+        """
+        return (self.final_state or ("all" if self.call_gives_future else "returned")) == "all"
 
 
 def _checked_code(name: str, code: object) -> Code | None:

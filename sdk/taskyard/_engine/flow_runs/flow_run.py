@@ -65,6 +65,7 @@ class FlowRunRecord:
         """
         self._outer = current_scope()
         caller = self._outer or outside_scope()
+        runner = runner_of(flow.task_runner, caller)
         if caller.inherited is not None:
             flow = flow.inheriting(caller.inherited)
         self.flow = flow
@@ -84,22 +85,23 @@ class FlowRunRecord:
         self.session: Session = caller.session
         self.name = self._make_name()
         self._shows_progress = is_wanted(self.session)
-        runner = runner_of(flow.settings.task_runner, caller)
-        executor = stack.enter_context(runner.serving(self.session))
+        service = stack.enter_context(runner.serving(self.session))
         own = flow.settings.log_prints
         self.scope = Scope(
             self.session,
             self.run_id,
             log_prints=caller.log_prints if own is None else own,
-            queue=executor.queue if executor is not None else "",
-            executor=executor,
+            queue=service.queue,
+            executor=service.executor,
             host=caller.host,
-            keep_futures=flow.settings.final_state == "all",
+            keep_futures=flow.settings.all_decide,
             task_runner=runner,
             code=caller.code if flow.settings.code is None else flow.settings.code,
             headers=merged(caller.headers, current_headers()),
             inherited=inherited_inside(flow, caller.inherited),
+            call_gives_future=flow.settings.call_gives_future,
         )
+        stack.enter_context(runner.started(self.scope))
         self.context = self._make_context()
         self._submit(caller)
         if self.scope.speaks:

@@ -1,6 +1,7 @@
 """Direct calls of tasks: submit, wait, hand the value over.
 
-Invariant: to the caller a direct call behaves like the function itself, exceptions included.
+Invariant: to the caller a direct call behaves like the function itself, exceptions included. In flows that
+say so (``task_calls="future"``) a call submits a run and returns its future instead.
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -12,7 +13,8 @@ from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
-from taskyard._engine.submission.scope import Scope
+from taskyard._engine.submission.handing_over import submit_call
+from taskyard._engine.submission.scope import Scope, current_scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._engine.world.seen import look_now
 from taskyard.context import current_transaction
@@ -36,18 +38,49 @@ def call_sync(
 ) -> Any:
     """Call a task and wait in this thread."""
     scope = _looked_at(place)
+    if scope.call_gives_future:
+        return _future_of_call(task, scope, args, kwargs, wait_for, return_state)
+    future = ended_call(task, scope, args, kwargs, wait_for)
+    transaction = current_transaction()
+    if transaction is not None:
+        transaction.saw_end(future.run_id)
+    return future.get_state() if return_state else _value(future)
+
+
+def ended_call(
+    task: TaskDefinition[..., Any],
+    scope: Scope,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+) -> Future[Any]:
+    """Submit a run and wait for its end, or execute it in this thread where this process is to execute it."""
     future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
     if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
+    wait_for_call(future)
+    return future
+
+
+def wait_for_call(future: Future[Any]) -> None:
+    """Wait in this thread for a run that is cancelled if that is interrupted."""
     try:
         wait_blocking(future, None)
     except BaseException:
         _give_up(future)
         raise
-    transaction = current_transaction()
-    if transaction is not None:
-        transaction.saw_end(future.run_id)
-    return future.get_state() if return_state else _value(future)
+
+
+def _future_of_call(
+    task: TaskDefinition[..., Any],
+    scope: Scope,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: object,
+    return_state: bool,
+) -> Any:
+    future = submit_call(task, scope, args, kwargs, wait_for)
+    return future.wait() if return_state else future
 
 
 def call_async(
@@ -62,7 +95,11 @@ def call_async(
     task.signature.check(args, kwargs)
 
     async def call() -> Any:
-        future = submit_one(task, _looked_at(place), args, kwargs, wait_for, at_once=True)
+        scope = _looked_at(place)
+        if scope.call_gives_future:
+            future = submit_call(task, scope, args, kwargs, wait_for)
+            return await future.await_state() if return_state else future
+        future = submit_one(task, scope, args, kwargs, wait_for, at_once=True)
         try:
             await wait_async(future, None)
         except BaseException:
@@ -87,12 +124,17 @@ def call_generator(
     wait_for: object,
     return_state: bool,
     place: Place,
-) -> Generator[Any, Any, Any] | AsyncGenerator[Any, None]:
+) -> Any:
     """Call a task of a generator function, which is executed while the caller iterates.
+
+    Where calls give futures it is submitted like any task, and its result is the list of its values.
 
     Raises:
         ValueError: `return_state` is set; a generator has no state to return.
     """
+    around = current_scope()
+    if around is not None and around.call_gives_future:
+        return _future_of_call(task, around, args, kwargs, wait_for, return_state)
     if return_state:
         raise ValueError(
             f"task '{task.name}' is a generator, which cannot return its state when called; use "

@@ -6,6 +6,7 @@ its ids, so the control plane knows every run's place.
 
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from taskyard import settings
@@ -58,6 +59,25 @@ class LocalExecutor(Protocol):
         ...
 
 
+class Submitter(Protocol):
+    """A task runner that takes calls itself, to do something of its own with them."""
+
+    def submit(self, task: Any, parameters: dict[str, Any], wait_for: Any = None) -> Any:
+        """Submit a run; returns its future."""
+
+    def map(self, task: Any, parameters: dict[str, Any], wait_for: Any = None) -> Any:
+        """Submit a run for each element; returns their futures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who serves the runs of a task runner: their queue, and this process, if it is the one."""
+
+    queue: str = ""
+    """Where runs wait; empty for what their tasks say."""
+    executor: LocalExecutor | None = None
+
+
 class Scope:
     """The place calls are made from."""
 
@@ -66,7 +86,9 @@ class Scope:
         "_lock",
         "_ordinals",
         "_session",
+        "_skipped",
         "address",
+        "call_gives_future",
         "caller_run_id",
         "code",
         "executor",
@@ -80,6 +102,7 @@ class Scope:
         "numbered_by",
         "queue",
         "speaks",
+        "submitter",
         "task_runner",
     )
 
@@ -98,6 +121,7 @@ class Scope:
         headers: Mapping[str, str] = NO_HEADERS,
         code: Code = (),
         inherited: "Inherited | None" = None,
+        call_gives_future: bool = False,
     ) -> None:
         """Describe a place.
 
@@ -114,6 +138,7 @@ class Scope:
             headers: Those of the run that makes the calls, which its own runs have too.
             code: What the flow says of the code of its tasks.
             inherited: What the flow, and settings, say of results; None for nothing.
+            call_gives_future: Whether a call of a task returns the future of its run, not its value.
         """
         self._session = session
         self.flow_run_id = flow_run_id
@@ -123,6 +148,8 @@ class Scope:
         self.executor = executor
         self.host = host
         self.task_runner = task_runner
+        self.submitter = _submitter(task_runner)
+        self.call_gives_future = call_gives_future
         self.headers = headers
         self.code = code
         self.inherited = inherited
@@ -135,23 +162,28 @@ class Scope:
         self.speaks = bool(flow_run_id or caller_run_id) and wants_all()
         """Whether it is said of each run that it was created and submitted: looked up once, for thousands."""
         self._ordinals: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
         self._flow_keys: set[str] = set()
         self._lock = threading.Lock()
 
-    def served_by(self, executor: LocalExecutor) -> "Scope":
-        """Return the same place for calls that this process executes, and for whose ends nobody waits.
+    def served_by(self, service: Service, task_runner: object = None) -> "Scope":
+        """Return the same place for calls that others execute, and for whose ends this one does not wait.
 
         A generator ends when its caller is done with it, which may be after the run that called it.
+
+        Args:
+            service: Who executes them.
+            task_runner: The task runner that these calls go to; this place's own when left out.
         """
         scope = Scope(
             self.session,
             self.flow_run_id,
             self.caller_run_id,
             log_prints=self.log_prints,
-            queue=executor.queue,
-            executor=executor,
+            queue=service.queue,
+            executor=service.executor,
             host=self.host,
-            task_runner=self.task_runner,
+            task_runner=task_runner or self.task_runner,
             headers=self.headers,
             code=self.code,
             inherited=self.inherited,
@@ -159,6 +191,7 @@ class Scope:
         scope.kept_futures = self.kept_futures
         scope.numbered_by = self.numbered_by or self
         scope._ordinals, scope._lock, scope._flow_keys = self._ordinals, self._lock, self._flow_keys
+        scope._skipped = self._skipped
         return scope
 
     @property
@@ -206,6 +239,19 @@ class Scope:
             self._ordinals[task_key] = first + count
         return first
 
+    def next_ordinal(self, task_key: str) -> int:
+        """Return the number that the next run of a task gets."""
+        with self._lock:
+            return self._ordinals.get(task_key, 0)
+
+    def skip_ordinal(self, task_key: str) -> int:
+        """Take a number of a task that no run gets."""
+        with self._lock:
+            skipped = self._ordinals.get(task_key, 0)
+            self._ordinals[task_key] = skipped + 1
+            self._skipped[task_key] = self._skipped.get(task_key, 0) + 1
+        return skipped
+
     def take_flow_ordinal(self, task_key: str) -> int:
         """Number the next run of a flow: nobody waits for it as for a task run."""
         self._flow_keys.add(task_key)
@@ -214,7 +260,13 @@ class Scope:
     def submitted(self) -> int:
         """Return how many task runs were submitted from here, or are about to be."""
         with self._lock:
-            return sum(count for key, count in self._ordinals.items() if key not in self._flow_keys)
+            numbered = sum(count for key, count in self._ordinals.items() if key not in self._flow_keys)
+            return numbered - sum(self._skipped.values())
+
+
+def _submitter(task_runner: object) -> Submitter | None:
+    """Return a task runner if it does something of its own with calls."""
+    return cast(Submitter, task_runner) if getattr(task_runner, "takes_calls", False) else None
 
 
 _outside = Scope()

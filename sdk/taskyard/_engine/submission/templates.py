@@ -76,15 +76,20 @@ def _make_template(
     if task.is_remote:
         return Template(named_template(task, tags))
     if scope.executor is None:
-        return task_template(task, tags, scope.log_prints, session, scope.code, names)
+        return task_template(task, tags, scope.log_prints, session, scope.code, names, scope.queue)
     message = plain_template(task, tags)
-    message.queue = scope.queue
-    message.ClearField("agent_labels")  # they choose among agents, and it is executed here
+    _move(message, scope.queue)
     message.code.task_name = task.task_key
     message.coroutine = (
         task.isasync and not task.isgenerator
     )  # those go on in the loop of whoever takes the values
     return Template(message)
+
+
+def _move(message: template_pb2.RunTemplate, queue: str) -> None:
+    """Have runs wait in a queue that only one process serves."""
+    message.queue = queue
+    message.ClearField("agent_labels")  # they choose among agents, and there is none to choose
 
 
 def task_template(
@@ -94,6 +99,7 @@ def task_template(
     session: Session,
     flow_code: Code = (),
     names: Set[str] = frozenset(),
+    queue: str = "",
 ) -> Template:
     """Make the template of a task's runs, with the code that workers load.
 
@@ -104,8 +110,11 @@ def task_template(
         session: Where its runs are submitted.
         flow_code: What the flow says of its code.
         names: Names of the main module that arguments refer to.
+        queue: The queue of all runs from there; empty for what the task says.
     """
     message = plain_template(task, tags)
+    if queue:
+        _move(message, queue)
     code = image.code_of(task.name, TaskBody(task, log_prints), names)
     data = code.data
     if len(data) > session.max_payload_bytes:

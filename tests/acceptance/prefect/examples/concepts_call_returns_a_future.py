@@ -1,8 +1,9 @@
-"""In the first releases of Prefect 2 a call returned a future. Here the value; `submit` returns the future.
+"""In the first releases of Prefect 2 a call returned a future. Here in flows that say so; else the value.
 
 Prints:
-    <class 'str'>
-    <class 'taskyard.futures.Future'>
+    variable 'future' is type <class 'taskyard.futures.Future'>
+    Hello Marvin!
+    variable 'future' is type <class 'str'>
 """
 
 from taskyard import flow, task
@@ -13,10 +14,18 @@ def say_hello(name):
     return f"Hello {name}!"
 
 
+@flow(task_calls="future")
+def hello_world():
+    future = say_hello("Marvin")
+    print(f"variable 'future' is type {type(future)}")
+    print(future.wait().result())
+
+
 @flow
-def main():
-    print(type(say_hello("Ann")))
-    print(type(say_hello.submit("Ann")))
+def of_prefect_3():
+    future = say_hello("Marvin")
+    print(f"variable 'future' is type {type(future)}")
 
 
-main()
+hello_world()
+of_prefect_3()

@@ -1,0 +1,1 @@
+"""Agents that a program starts for itself, for `ProcessPoolTaskRunner`."""
