@@ -130,6 +130,7 @@ _MODULES = frozenset(
         "states",
         "task_runners",
         "task_runs",
+        "task_worker",
         "tasks",
         "utilities",
     ]

@@ -38,7 +38,6 @@ _OWN_STATES: Final = {
 ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     "task": {
         **_DEPLOYING,
-        **dict.fromkeys(["serve", "aserve"], reasons.SERVING),
         **dict.fromkeys(["on_commit", "on_rollback"], reasons.TRANSACTIONS),
         **dict.fromkeys(["create_run", "create_local_run"], reasons.RECORDS),
         "get_and_update_dynamic_key": (

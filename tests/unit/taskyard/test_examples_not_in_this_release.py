@@ -33,11 +33,6 @@ ENGINE: Final = (
     " flow(return_state=True) returns a"
     " state"
 )
-SERVING: Final = (
-    "a task has no attribute '{}': serving a task from a program is not in this release; start agents"
-    " with 'taskyard"
-    " agent start', they run all tasks, and with --serve those of a module by their names"
-)
 TRANSACTIONS: Final = (
     "transactions are not in this release; use retries, and cache policies for what must not be done twice"
 )
@@ -56,8 +51,10 @@ def main():
 """
 
 PREFECT_3: Final = {
-    "one.serve()": SERVING.format("serve"),
-    "one.aserve()": SERVING.format("aserve"),
+    "from taskyard.task_worker import create_status_server": (
+        "cannot import name 'create_status_server' from 'taskyard.task_worker': give serve() a"
+        " status_server_port; TaskWorker.status() returns what is answered there"
+    ),
     "one.create_run()": f"a task has no attribute 'create_run': {RECORDS}",
     "one.create_local_run()": f"a task has no attribute 'create_local_run': {RECORDS}",
     "one.on_commit(print)": f"a task has no attribute 'on_commit': {TRANSACTIONS}",
