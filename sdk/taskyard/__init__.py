@@ -139,6 +139,7 @@ _MODULES = frozenset(
         "states",
         "task_runners",
         "task_runs",
+        "task_worker",
         "tasks",
         "testing",
         "transactions",

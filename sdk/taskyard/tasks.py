@@ -228,6 +228,8 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
     def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Submit a run that belongs to no flow and outlives this program.
 
+        Agents of its queue execute it, or programs that serve the task.
+
         Raises:
             ParameterBindError: The arguments do not fit the function's signature.
         """
@@ -260,6 +262,24 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
                 f"arguments, got {args!r} and {kwargs!r}; {self.name}.delay(...) takes them as a call does"
             )
         return submit_deferred(self, self._prefix + tuple(args or ()), dict(kwargs or {}), wait_for)
+
+    def serve(self) -> None:
+        """Execute deferred runs of this task in this program, until it is stopped.
+
+        With others, and with a limit: `taskyard.task_worker.serve`.
+
+        Raises:
+            TaskyardError: The control plane cannot be reached, or does not take this program.
+        """
+        from taskyard._engine.task_worker.worker import TaskWorker
+
+        TaskWorker(self).start()
+
+    async def aserve(self) -> None:
+        """Do the same in the event loop that is running; cancelling it stops it in good order."""
+        from taskyard._engine.task_worker.worker import TaskWorker
+
+        await TaskWorker(self).astart()
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """Return a task of the same function with some options replaced."""

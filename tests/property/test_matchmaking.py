@@ -22,22 +22,32 @@ QUEUES = ["a", "b"]
 
 _numbers = count(1)
 templates = st.builds(
-    lambda queue, priority, code, encoding, labels: Template(
-        next(_numbers), b"", b"", queue=queue, priority=priority, code=code, encoding=encoding, labels=labels
+    lambda queue, priority, code, encoding, labels, served_as: Template(
+        next(_numbers),
+        b"",
+        b"",
+        queue=queue,
+        priority=priority,
+        code=code,
+        encoding=encoding,
+        labels=labels,
+        served_as=served_as,
     ),
     st.sampled_from(QUEUES),
     st.integers(-1, 1),
     st.sampled_from(CODES),
     st.sampled_from(ENCODINGS),
     st.sampled_from([frozenset(), frozenset(), frozenset({("gpu", "a100")}), frozenset({("gpu", "h100")})]),
+    st.sampled_from(["", "", "jobs:send", "jobs:other"]),
 )
 hellos = st.builds(
-    lambda queues, capabilities, labels: pb.AgentHello(
-        agent_id="a", queues=queues, capabilities=capabilities, labels=labels
+    lambda queues, capabilities, labels, serves: pb.AgentHello(
+        agent_id="a", queues=queues, capabilities=capabilities, labels=labels, serves=serves
     ),
     st.lists(st.sampled_from(QUEUES), min_size=1, unique=True),
     st.lists(st.sampled_from([*CODES[1:], *ENCODINGS[1:]]), unique=True),
     st.sampled_from([{}, {"gpu": "a100"}]),
+    st.sampled_from([[], [], ["jobs:send"]]),
 )
 callers = st.sampled_from([b"", b"", b"p" * 16, b"q" * 16])
 steps = st.lists(

@@ -6,11 +6,11 @@ an exception of the worker.
 
 from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_agent.runner.reference_code import code_at
-from taskyard_agent.runner.report_columns import unavailable
 from taskyard_agent.runner.serving import registered
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
+from taskyard_contract.assignments.refusals import unavailable
 from taskyard_contract.blobs.names import sha256_name
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost
 from taskyard_contract.failures import failure_of, text_of, type_name

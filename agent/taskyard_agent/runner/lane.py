@@ -27,7 +27,6 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from taskyard_agent.runner import frames
-from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import LaneBoard
 from taskyard_agent.runner.lane_link import Asked, EndedRun, LaneLink
 from taskyard_agent.runner.lane_look import place_of, words_for
@@ -35,6 +34,7 @@ from taskyard_agent.runner.lane_run import LaneRun
 from taskyard_agent.runner.link import Link
 from taskyard_agent.runner.report_columns import Outcome, Placed
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.assignments.chunk import Chunk
 from taskyard_contract.execution import Invocation, TaskCode
 from taskyard_contract.values.layout import LaidOut
 

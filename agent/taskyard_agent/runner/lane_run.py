@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import Any, Final, Protocol
 
-from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import AWAITS, LaneBoard
 from taskyard_agent.runner.lane_link import EndedRun, LaneLink
 from taskyard_agent.runner.output import printed
 from taskyard_agent.runner.report_columns import Outcome, Placed, raised
 from taskyard_api.v1 import agent_service_pb2 as pb
+from taskyard_contract.assignments.chunk import Chunk
 from taskyard_contract.execution import Invocation, TaskCode, expired_silent, expired_timeout
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import StateReason

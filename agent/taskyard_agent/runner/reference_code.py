@@ -9,9 +9,10 @@ import asyncio
 import inspect
 from typing import Any
 
-from taskyard_agent.runner.report_columns import raised, refused_value, unavailable
+from taskyard_agent.runner.report_columns import raised, refused_value
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.arguments import read_arguments
+from taskyard_contract.assignments.refusals import unavailable
 from taskyard_contract.code_references import callable_at, task_at
 from taskyard_contract.encodings import KNOWN, PICKLE, encode_as, has_type, payload_of
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost, is_servable

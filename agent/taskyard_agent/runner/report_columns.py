@@ -11,14 +11,14 @@ from typing import NamedTuple
 from taskyard_agent.runner.blob_files import BlobFiles, is_disk_trouble
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, failure_pb2
+from taskyard_contract.assignments.refusals import reported
 from taskyard_contract.blobs.names import checksum_of, content_name, result_name
 from taskyard_contract.encodings import BUFFERS, refusal_of
-from taskyard_contract.errors import PayloadTooLarge, TaskyardError
-from taskyard_contract.failures import SOURCE, failure_of, text_of, type_name
+from taskyard_contract.errors import PayloadTooLarge
+from taskyard_contract.failures import failure_of, text_of, type_name
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES, too_large_result
 from taskyard_contract.states import StateReason
 from taskyard_contract.values.layout import LaidOut
-from taskyard_contract.wire_text import cut
 
 Outcome = bytes | pb.ReportException | LaidOut
 """What came of a run: its ordinary result, written or laid out to be; or whatever else there is to say."""
@@ -188,7 +188,7 @@ def _blobs_of(report: pb.ReportException) -> Iterator[common_pb2.BlobRef]:
 def refused_result(size: int, limit: int, encoding: str) -> pb.ReportException:
     """Report a result that no server takes."""
     message = too_large_result(size, limit)
-    report = _failed(StateReason.RESULT_REFUSED, message, "PayloadTooLarge")
+    report = reported(StateReason.RESULT_REFUSED, message, "PayloadTooLarge")
     report.failure.CopyFrom(failure_of(PayloadTooLarge(message, limit=limit), encoding=encoding))
     return report
 
@@ -199,41 +199,14 @@ def unstored_result(size: int, error: OSError) -> pb.ReportException:
         f"the result of {size:,} bytes could not be written for the agent: {error}; "
         "have it looked after on its machine, or write it to storage of your own and return a reference to it"
     )
-    return _failed(StateReason.RESULT_REFUSED, message, type(error).__qualname__)
+    return reported(StateReason.RESULT_REFUSED, message, type(error).__qualname__)
 
 
 def refused_value(value: object, encoding: str, error: Exception) -> pb.ReportException:
     """Report a result that its encoding has no form for; no other attempt would do better."""
-    report = _failed(StateReason.RESULT_REFUSED, refusal_of(value, encoding, error), type_name(error))
+    report = reported(StateReason.RESULT_REFUSED, refusal_of(value, encoding, error), type_name(error))
     report.not_retriable = True
     return report
-
-
-def unavailable(message: str, error: BaseException | None = None, encoding: str = "") -> pb.ReportException:
-    """Report code or arguments that could not be loaded.
-
-    Args:
-        message: What, and why.
-        error: The exception, which is one of Taskyard's own where a value was lost.
-        encoding: Of the run's arguments: only who reads pickles gets that as an object.
-    """
-    report = _failed(StateReason.CODE_UNAVAILABLE, message, "RuntimeError")
-    report.not_retriable = True
-    if error is not None:
-        report.failure.CopyFrom(
-            failure_of(error, encoding=encoding if isinstance(error, TaskyardError) else "")
-        )
-    return report
-
-
-def _failed(reason: StateReason, message: str, kind: str) -> pb.ReportException:
-    message = cut(message)
-    return pb.ReportException(
-        kind=pb.REPORT_KIND_FAILED,
-        reason=reason.value,  # type: ignore[arg-type]  # the enums are numerically equal
-        message=message,
-        failure=failure_pb2.Failure(type=kind, message=message, source=SOURCE),
-    )
 
 
 def raised(error: BaseException, encoding: str) -> pb.ReportException:

@@ -22,7 +22,6 @@ from typing import Final, NoReturn
 
 from taskyard_agent.runner import frames
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.code_shelf import CodeShelf, UnavailableCode
 from taskyard_agent.runner.lane import Lane, LaneEnded, Opened
 from taskyard_agent.runner.lane_board import LaneBoard
@@ -34,6 +33,7 @@ from taskyard_agent.runner.report_columns import Outcome, Packer, raised
 from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.assignments.chunk import Chunk
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.execution import Invocation, TaskCode, WorkerHost, result_encoding_of
 from taskyard_contract.programs.forking import TerminationHold

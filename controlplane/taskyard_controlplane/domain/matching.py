@@ -42,6 +42,8 @@ class Need(NamedTuple):
     part in matching: no agent is of use before the program is there."""
     coroutine: bool = False
     """Whether its function is a coroutine function: any agent executes it, many have room for these apart."""
+    served_as: str = ""
+    """The name by which programs serve it that have it in their own code; empty when none is looked for."""
 
     @property
     def lane(self) -> str:
@@ -56,6 +58,7 @@ class Need(NamedTuple):
                 ("environment", self.environment),
                 ("program", f"{self.world[0].hex()}/{self.world[1]}" if self.world else ""),
                 ("coroutines", "yes" if self.coroutine else ""),
+                ("served as", self.served_as),
             )
             if value
         )
@@ -78,6 +81,8 @@ class Offer(NamedTuple):
     pythons: frozenset[str] | None = None
     environments: frozenset[str] = frozenset()
     """As labels: one that is not announced is not there."""
+    serves: frozenset[str] = frozenset()
+    """Names of tasks that its program has in its own code."""
 
 
 class Mismatch(Enum):
@@ -97,6 +102,7 @@ def offer_of(
     capabilities: Iterable[str],
     labels: Mapping[str, str] | None = None,
     tasks: Iterable[str] = (),
+    serves: Iterable[str] = (),
 ) -> Offer:
     """Read what an agent announced.
 
@@ -117,6 +123,7 @@ def offer_of(
         frozenset(tasks) or None,
         frozenset(word.removeprefix(PYTHON_PREFIX) for word in pythons) or None,
         frozenset(word.removeprefix(ENVIRONMENT_PREFIX) for word in environments),
+        frozenset(serves),
     )
 
 
@@ -125,7 +132,8 @@ def _serves_queue(need: Need, offer: Offer) -> bool:
 
 
 def _loads_code(need: Need, offer: Offer) -> bool:
-    return not need.code or offer.codes is None or need.code in offer.codes
+    # Whoever has the code already need not load it.
+    return not need.code or offer.codes is None or need.code in offer.codes or need.served_as in offer.serves
 
 
 def _knows_encoding(need: Need, offer: Offer) -> bool:
@@ -209,7 +217,10 @@ def missing(need: Need, offers: Iterable[Offer]) -> str:
 _ORDER: Final = tuple(reason for reason, _ in _RULES)
 _WANTED: Final[Mapping[Mismatch, Callable[[Need], str]]] = {
     Mismatch.QUEUE: lambda need: f"serves queue '{need.queue}'",
-    Mismatch.CODE: lambda need: f"loads its kind of code ({need.code})",
+    Mismatch.CODE: lambda need: (
+        f"loads its kind of code ({need.code})"
+        + (f", and no program serves '{need.served_as}'" if need.served_as else "")
+    ),
     Mismatch.ENCODING: lambda need: f"knows its encodings ({need.encoding}, {need.result_encoding})",
     Mismatch.LABELS: lambda need: (
         "is labelled " + ", ".join(f"{name}={value}" for name, value in sorted(need.labels))
@@ -221,7 +232,10 @@ _WANTED: Final[Mapping[Mismatch, Callable[[Need], str]]] = {
 """What is missing where each reason is the closest."""
 _FACTS: Final[Mapping[Mismatch, Callable[[Need], tuple[tuple[str, str], ...]]]] = {
     Mismatch.QUEUE: lambda need: (("queue", need.queue),),
-    Mismatch.CODE: lambda need: (("code", need.code),),
+    Mismatch.CODE: lambda need: (
+        ("code", need.code),
+        *((("served_as", need.served_as),) if need.served_as else ()),
+    ),
     Mismatch.ENCODING: lambda need: (("encoding", need.encoding), ("result_encoding", need.result_encoding)),
     Mismatch.LABELS: lambda need: tuple((f"label {name}", value) for name, value in sorted(need.labels)),
     Mismatch.TASK: lambda need: (("task", need.task),),

@@ -139,6 +139,7 @@ class Template:
         labels: Labels = frozenset(),
         world: tuple[bytes, int] | None = None,
         coroutine: bool = False,
+        served_as: str = "",
         max_retries: int = 0,
         delays: tuple[float, ...] = (),
         jitter: float = 0.0,
@@ -161,7 +162,7 @@ class Template:
         self.code = code
         self.need = Need(
             queue, code, encoding, labels, self.result_encoding, task_name, python_version, environment,
-            world, coroutine,
+            world, coroutine, served_as,
         )  # fmt: skip
         self.code_digest = code_digest
         self.max_retries = max_retries

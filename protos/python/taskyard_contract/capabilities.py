@@ -24,6 +24,8 @@ COROUTINES: Final = "coroutines"
 """What a server says in `AgentWelcome.capabilities` that counts credit for coroutines apart."""
 OWN_SESSION: Final = "own_session"
 """The same of one that does not send a program what its own threads have logged."""
+SERVED_TASKS: Final = "served_tasks"
+"""The same of one that gives runs to programs that have their tasks in their own code."""
 
 
 def own_version() -> str:

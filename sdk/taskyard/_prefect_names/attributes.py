@@ -39,7 +39,6 @@ _OWN_STATES: Final = {
 ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     "task": {
         **_DEPLOYING,
-        **dict.fromkeys(["serve", "aserve"], reasons.SERVING),
         **dict.fromkeys(["create_run", "create_local_run"], reasons.RECORDS),
         "visualize": reasons.GRAPHS,
         "run": "call the task itself, which records a run, or .fn(...), the bare function, as tests do",

@@ -74,6 +74,12 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
             "derive from Serializer, with dumps and loads of your own, for values that JSON does not have",
         ),
     },
+    "task_worker": {
+        "create_status_server": reasons.STATUS,
+        **dict.fromkeys(
+            ["store_parameters", "read_parameters", "should_try_to_read_parameters"], reasons.PARAMETERS
+        ),
+    },
     "tasks": {
         **dict.fromkeys(["MaterializingTask"], reasons.ASSETS),
         **dict.fromkeys(

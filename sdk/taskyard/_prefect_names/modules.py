@@ -32,7 +32,6 @@ MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(["events", "automations"], reasons.EVENTS),
     "artifacts": reasons.ARTIFACTS,
     "assets": reasons.ASSETS,
-    "task_worker": reasons.SERVING,
     "concurrency": reasons.LIMITS,
     "input": reasons.PAUSE,
     **dict.fromkeys(["flow_engine", "task_engine"], reasons.ENGINES),

@@ -44,10 +44,8 @@ ARTIFACTS: Final = (
     "artifacts are not in this release; return what people are to see, or write it to the run's log"
 )
 GRAPHS: Final = "flows are drawn: flow.visualize(); 'taskyard run show' has the dependencies of a run"
-SERVING: Final = (
-    "serving a task from a program is not in this release; start agents with 'taskyard agent start', they run"
-    " all tasks, and with --serve those of a module by their names"
-)
+STATUS: Final = "give serve() a status_server_port; TaskWorker.status() returns what is answered there"
+PARAMETERS: Final = "the control plane keeps the arguments of runs, and sends them along"
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 TESTING: Final = (
     "what Prefect tests itself with is not here; taskyard.testing.utilities has the harness for tests of"

@@ -144,7 +144,7 @@ def test_whoever_connects_is_told_the_same(small: Any) -> None:
     owners = [common_pb2.ShardOwner(first=0, last=65_535)]
     assert list(info.owners) == list(welcome.owners) == list(stream.welcome.owners) == owners
     assert [*info.capabilities, *stream.welcome.capabilities] == []
-    assert list(welcome.capabilities) == ["coroutines", "own_session"]
+    assert list(welcome.capabilities) == ["coroutines", "own_session", "served_tasks"]
     stream.close()
 
 

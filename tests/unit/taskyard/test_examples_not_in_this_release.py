@@ -33,11 +33,6 @@ ENGINE: Final = (
     " flow(return_state=True) returns a"
     " state"
 )
-SERVING: Final = (
-    "a task has no attribute '{}': serving a task from a program is not in this release; start agents"
-    " with 'taskyard"
-    " agent start', they run all tasks, and with --serve those of a module by their names"
-)
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 ASSETS: Final = "assets are not in this release; return what was made, or where it is"
 BEGIN: Final = """
@@ -53,8 +48,10 @@ def main():
 """
 
 PREFECT_3: Final = {
-    "one.serve()": SERVING.format("serve"),
-    "one.aserve()": SERVING.format("aserve"),
+    "from taskyard.task_worker import create_status_server": (
+        "cannot import name 'create_status_server' from 'taskyard.task_worker': give serve() a"
+        " status_server_port; TaskWorker.status() returns what is answered there"
+    ),
     "one.create_run()": f"a task has no attribute 'create_run': {RECORDS}",
     "one.create_local_run()": f"a task has no attribute 'create_local_run': {RECORDS}",
     "task(asset_deps=['s3://x'])(one.fn)": f"task 'one' cannot have the option 'asset_deps': {ASSETS}",

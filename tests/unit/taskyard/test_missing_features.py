@@ -71,7 +71,6 @@ def test_an_absent_option_that_is_not_used_is_no_error() -> None:
         ),
         (flow(one), "deploy", "deployments and schedules are not in this release"),
         (task(one), "visualize", "flows are drawn"),
-        (task(one), "serve", "task has no attribute 'serve': serving a task .*'taskyard agent start'"),
         (task(one), "create_run", "use submit or delay"),
         (task(one), "zzz", "a task has no attribute 'zzz'$"),
     ],

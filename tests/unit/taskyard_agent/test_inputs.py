@@ -8,11 +8,11 @@ import pytest
 from support.task_codes import Unloadable
 
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.chunk import Chunk
-from taskyard_agent.runner.inputs import Inputs, UnexpectedEncoding
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, states_pb2, template_pb2
 from taskyard_contract.arguments import read_arguments
+from taskyard_contract.assignments.chunk import Chunk
+from taskyard_contract.assignments.inputs import Inputs, UnexpectedEncoding
 from taskyard_contract.encodings import BINARY, JSON, PICKLE, PROTOBUF, payload_of
 from taskyard_contract.execution import Invocation
 from taskyard_contract.ids import format_id

@@ -18,13 +18,13 @@ from taskyard_agent.processes.terminating import Ending, Why
 from taskyard_agent.processes.worker_phase import WorkerEvent
 from taskyard_agent.runner import frames, lane_look, progress_board
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.chunk import Chunk as RunChunk
 from taskyard_agent.runner.lane import Lane, Opened
 from taskyard_agent.runner.lane_board import AWAITS, LaneBoard, LaneBoardReader
 from taskyard_agent.runner.lane_link import EndedRun, LaneLink
 from taskyard_agent.runner.report_columns import Outcome, Packer
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.assignments.chunk import Chunk as RunChunk
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.id_factory import new_ids
 from taskyard_contract.states import StateReason

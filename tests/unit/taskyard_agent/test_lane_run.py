@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.chunk import Chunk
 from taskyard_agent.runner.lane_board import AWAITS
 from taskyard_agent.runner.lane_link import EndedRun
 from taskyard_agent.runner.lane_run import LaneRun, current_run
 from taskyard_agent.runner.report_columns import Outcome, Placed
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
+from taskyard_contract.assignments.chunk import Chunk
 from taskyard_contract.states import ReportKind, StateReason
 from taskyard_contract.values.layout import LaidOut
 

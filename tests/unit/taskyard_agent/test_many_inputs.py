@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import xxhash
 
-from taskyard_agent.runner import many_inputs
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.chunk import Chunk
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, session_service_pb2, states_pb2, template_pb2
+from taskyard_contract.assignments import many_inputs
+from taskyard_contract.assignments.chunk import Chunk
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.blobs.names import inputs_name
 from taskyard_contract.encodings import JSON, PICKLE

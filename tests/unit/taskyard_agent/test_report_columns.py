@@ -9,9 +9,10 @@ import pytest
 
 from taskyard_agent.runner import blob_files
 from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.report_columns import Lacking, NoRoom, Outcome, Packer, Placed, raised, unavailable
+from taskyard_agent.runner.report_columns import Lacking, NoRoom, Outcome, Packer, Placed, raised
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2
+from taskyard_contract.assignments.refusals import unavailable
 from taskyard_contract.blobs.directory import BlobDirectory
 from taskyard_contract.blobs.names import checksum_of, content_name, result_name
 from taskyard_contract.encodings import BUFFERS, decode

@@ -73,6 +73,7 @@ def read_template(
         labels=_labels(message),
         world=(message.world.id, message.world.revision) if message.world.variables else None,
         coroutine=message.coroutine,
+        served_as=message.served_as,
         max_retries=message.retry.max_retries,
         delays=tuple(min(delay, LONGEST_MS) / 1000 for delay in message.retry.delays_ms),
         jitter=_jitter(message.retry.jitter_factor),
@@ -138,6 +139,7 @@ def parsed_new(definition: bytes) -> template_pb2.RunTemplate:
         ("task", message.code.task_name, "code.task_name"),
         ("Python version", message.python_version, "python_version"),
         ("environment", message.environment, "environment"),
+        ("what it is served as", message.served_as, "served_as"),
     ):
         size = len(text.encode())
         if size > NAME_LIMIT or "\x00" in text:

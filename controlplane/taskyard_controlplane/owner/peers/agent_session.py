@@ -59,7 +59,7 @@ class AgentSession(Peer):
         self.identity = AgentIdentity(hello.agent_id)
         self.session_id, self.own_session_id = hello.session_id, hello.own_session_id
         names = [task.name for task in hello.tasks]
-        self.offer = offer_of(hello.queues, hello.capabilities, hello.labels, names)
+        self.offer = offer_of(hello.queues, hello.capabilities, hello.labels, names, hello.serves)
         self.queues = self.offer.queues
         self.tasks = TaskOffers(hello.tasks, self.offer)
         self.capabilities = tuple(hello.capabilities)

@@ -76,8 +76,10 @@ def check_agent_hello(hello: ap.AgentHello) -> None:
     _few("hello.queues", hello.queues, MAX_NAMES)
     _few("hello.capabilities", hello.capabilities, MAX_NAMES)
     _few("hello.tasks", hello.tasks, MAX_OFFERS)
+    _few("hello.serves", hello.serves, MAX_OFFERS)
     _all_short("hello.queues", hello.queues)
     _all_short("hello.capabilities", hello.capabilities)
+    _all_short("hello.serves", hello.serves)
     for text in (*hello.labels, *hello.labels.values()):
         _short("hello.labels", text)
     _check_offers(hello.tasks)

@@ -149,7 +149,10 @@ class Matchmaking:
         ]
 
     def _matches(self, need: Need, agent: AgentSession) -> bool:
-        return matches(need, agent.offer) and not (need.world and self._is_awaited(need.world))
+        if not matches(need, agent.offer):
+            return False
+        has_it = need.served_as in agent.offer.serves
+        return has_it or not (need.world and self._is_awaited(need.world))
 
     def look_again(self) -> None:
         """Feed agents from the queues of programs that are not awaited any more."""

@@ -6,7 +6,7 @@ This is what the RPC layer talks to on behalf of agents.
 import logging
 
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_contract.capabilities import COROUTINES, OWN_SESSION
+from taskyard_contract.capabilities import COROUTINES, OWN_SESSION, SERVED_TASKS
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import (
     AgentNotFound,
@@ -109,7 +109,7 @@ class Agents:
             server_version=VERSION,
             limits=limits_of(terms),
             owners=owned_here(),
-            capabilities=[COROUTINES, OWN_SESSION],
+            capabilities=[COROUTINES, OWN_SESSION, SERVED_TASKS],
             blob_directory=terms.blob_directory(),
         )
 

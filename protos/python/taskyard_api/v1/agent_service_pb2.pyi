@@ -555,6 +555,7 @@ class AgentHello(google.protobuf.message.Message):
     NAMESPACE_FIELD_NUMBER: builtins.int
     COROUTINES_FIELD_NUMBER: builtins.int
     OWN_SESSION_ID_FIELD_NUMBER: builtins.int
+    SERVES_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
     """Lowest and highest protocol version the agent speaks."""
     protocol_max: builtins.int
@@ -615,6 +616,12 @@ class AgentHello(google.protobuf.message.Message):
     def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskOffer]:
         """Tasks it has registered by name, each once, at most 1,024. It is given runs by name only of these, if it names any."""
 
+    @property
+    def serves(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Tasks that its program has in its own code, each once, by the names that templates have for that
+        (`RunTemplate.served_as`); at most 1,024, of 1 KiB. It is given runs of these, whatever kinds of code it loads.
+        """
+
     def __init__(
         self,
         *,
@@ -634,8 +641,9 @@ class AgentHello(google.protobuf.message.Message):
         namespace: builtins.str = ...,
         coroutines: builtins.int = ...,
         own_session_id: builtins.bytes = ...,
+        serves: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "coroutines", b"coroutines", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "own_session_id", b"own_session_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_version", b"agent_version", "capabilities", b"capabilities", "coroutines", b"coroutines", "held", b"held", "labels", b"labels", "name", b"name", "namespace", b"namespace", "own_session_id", b"own_session_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "queues", b"queues", "serves", b"serves", "session_id", b"session_id", "slots", b"slots", "stream_number", b"stream_number", "tasks", b"tasks"]) -> None: ...
 
 global___AgentHello = AgentHello
 
@@ -987,7 +995,7 @@ class AgentWelcome(google.protobuf.message.Message):
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Features beyond this version of the contract, by name: "coroutines" counts credit for coroutines apart,
-        "own_session" does what `AgentHello.own_session_id` asks for.
+        "own_session" does what `AgentHello.own_session_id` asks for, "served_tasks" what `AgentHello.serves` does.
         """
 
     @property

@@ -119,6 +119,7 @@ class RunTemplate(google.protobuf.message.Message):
     HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: builtins.int
     WORLD_FIELD_NUMBER: builtins.int
     COROUTINE_FIELD_NUMBER: builtins.int
+    SERVED_AS_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """What its runs are. Required."""
     name: builtins.str
@@ -162,6 +163,11 @@ class RunTemplate(google.protobuf.message.Message):
     coroutine: builtins.bool
     """Its function is a coroutine function: many of its runs can share a process, and agents that have said so
     (`AgentHello.coroutines`) take them apart from what takes slots.
+    """
+    served_as: builtins.str
+    """The name by which programs serve the task that have it in their own code: agents that have announced it
+    (`AgentHello.serves`) are given its runs as well, whatever kinds of code they load. Empty: only those that load its
+    code are. At most 1 KiB.
     """
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -215,9 +221,10 @@ class RunTemplate(google.protobuf.message.Message):
         heartbeat_timeout_ms: builtins.int = ...,
         world: global___World | None = ...,
         coroutine: builtins.bool = ...,
+        served_as: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry", "world", b"world"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "concurrency_keys", b"concurrency_keys", "coroutine", b"coroutine", "encoding", b"encoding", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "concurrency_keys", b"concurrency_keys", "coroutine", b"coroutine", "encoding", b"encoding", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "served_as", b"served_as", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
 
 global___RunTemplate = RunTemplate
 

@@ -24,6 +24,8 @@ class Identity:
     capabilities: tuple[str, ...] = ()
     tasks: Sequence[pb.TaskOffer] = ()
     """Those that it serves by name."""
+    serves: tuple[str, ...] = ()
+    """Those that its program has in its own code, by the names in `RunTemplate.served_as`."""
     coroutines: int = 0
     """How many runs of coroutine functions it executes beside its slots; 0 when they take slots."""
     own_session_id: bytes = b""

@@ -120,6 +120,7 @@ class LinkSession(Pending):
             stream_number=self._streams,
             coroutines=own.coroutines,
             own_session_id=own.own_session_id,
+            serves=own.serves,
         )
         return pb.AgentFrame(hello=hello)
 

@@ -21,9 +21,9 @@ from taskyard_contract.execution import Invocation, WorkerHost
 class ServedTask(TaskBody):
     """The code of a task that this process has imported."""
 
-    def __init__(self, task: TaskDefinition[..., Any]) -> None:
-        """Serve a task; what it logs is sent and not shown."""
-        configure(console=False)
+    def __init__(self, task: TaskDefinition[..., Any], *, shown: bool = False) -> None:
+        """Serve a task; what it logs is sent, and `shown` here as well if that is wanted."""
+        configure(console=shown)
         super().__init__(task, log_prints=False)
         self._validator = ParameterValidator(task.fn, task.signature, "Task")
 

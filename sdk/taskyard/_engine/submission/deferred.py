@@ -6,6 +6,7 @@ Invariant: when `submit_deferred` returns, the run is durable.
 from typing import Any
 
 from taskyard._data.values.headers import merged
+from taskyard._engine.definitions.served_names import served_as
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import Packed, add_order, offload, pack_large
@@ -18,7 +19,7 @@ from taskyard._network.session.refusals import error_of
 from taskyard._network.session.run_groups import Upstream
 from taskyard._network.session.session import Session
 from taskyard.context import current_headers
-from taskyard_api.v1 import common_pb2, run_service_pb2
+from taskyard_api.v1 import common_pb2, run_service_pb2, template_pb2
 from taskyard_contract.id_factory import new_id
 
 
@@ -41,14 +42,15 @@ def submit_deferred(
     names: set[str] = set()
     data, refs = _written(task, session, args, kwargs, upstream, names)
     template = group_of(task, scope, session, names).template
+    message = _for_servers(task, template.message)
     outlive()
     payload = common_pb2.Payload(data=data)
     extra = offload(task.name, data, refs, session)
     if extra is not None:
         payload = extra.payload if extra.HasField("payload") else common_pb2.Payload(blob=extra.args)
-    payload.encoding = template.message.encoding
+    payload.encoding = message.encoding
     headers = merged((current_scope() or scope).headers, current_headers())
-    run = run_service_pb2.NewRun(run_id=new_id(), template=template.message, args=payload, headers=headers)
+    run = run_service_pb2.NewRun(run_id=new_id(), template=message, args=payload, headers=headers)
     for run_id, kind in add_order(upstream, wait_for).items():
         run.upstream.add(run_id=run_id, kind=kind)
     request = run_service_pb2.SubmitRunsRequest(runs=[run])
@@ -59,6 +61,17 @@ def submit_deferred(
     future = future_of(task, run.run_id, scope)
     session.watch(future)
     return future
+
+
+def _for_servers(
+    task: TaskDefinition[..., Any], message: template_pb2.RunTemplate
+) -> template_pb2.RunTemplate:
+    """Return a template whose runs are also given to programs that serve the task."""
+    if task.is_remote:
+        return message
+    shared = template_pb2.RunTemplate(served_as=served_as(task.fn))
+    shared.MergeFrom(message)
+    return shared
 
 
 def _written(

@@ -7,7 +7,7 @@ the very object that their task made.
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, nullcontext
 from contextvars import Context
 from types import NoneType
@@ -22,6 +22,7 @@ from taskyard._engine.thread_agent.forked import end_child, forks
 from taskyard._engine.thread_agent.generators import GeneratorSteps
 from taskyard._engine.thread_agent.kept import Kept, Results
 from taskyard._engine.thread_agent.own_values import copied
+from taskyard._engine.thread_agent.telling import Telling
 from taskyard._engine.thread_agent.threads import AttemptThreads
 from taskyard._engine.thread_agent.time_limits import TimeLimits, limits_of
 from taskyard._network.session.blobs import pieces_of
@@ -40,8 +41,6 @@ from taskyard_contract.values.layout import LaidOut
 logger = logging.getLogger("taskyard.task_runners")
 
 
-PROGRESS_SECONDS: Final = 0.25
-"""Between two words of progress of a run."""
 _UNTOLD: Final = TaskRunTimeoutError().args
 
 
@@ -98,8 +97,7 @@ class ThreadAttempt:
         self._limits: TimeLimits | None = None
         self._stopper: ThreadInterrupter | None = None
         self._lock = threading.Lock()
-        self._progress: pb.RunProgress | None = None
-        self._progress_at = 0.0
+        self._telling = Telling(agent.progress)
         extra = extra or pb.AttemptExtra()
         self._invocation = Invocation(
             key.run_id,
@@ -132,16 +130,7 @@ class ThreadAttempt:
         """Say how far the run is: a few words a second, the last one before it ends in any case."""
         if self._limits is not None:
             self._limits.heard()
-        with self._lock:
-            self._progress = progress
-            if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
-                self._tell_progress()
-
-    def _tell_progress(self) -> None:
-        progress, self._progress = self._progress, None
-        if progress is not None:
-            self._progress_at = time.monotonic()
-            self._agent.progress(progress)
+        self._telling.say(progress)
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
@@ -273,8 +262,7 @@ class ThreadAttempt:
         self._report(report, time.time_ns() // 1000)
 
     def _report(self, report: bytes | pb.ReportException, started: int) -> None:
-        with self._lock:
-            self._tell_progress()
+        self._telling.say_last()
         duration = max(0, time.time_ns() // 1000 - started)
         columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration])
         if isinstance(report, bytes):
@@ -397,4 +385,5 @@ class ThreadAttempt:
 def calling(kept: Kept[ThreadAttempt]) -> AbstractContextManager[None]:
     """Let the run that called another one directly, in this thread, say nothing meanwhile."""
     caller = kept.scope.host
-    return caller.calling() if isinstance(caller, ThreadAttempt) else nullcontext()
+    said: Callable[[], AbstractContextManager[None]] = getattr(caller, "calling", nullcontext)
+    return said()

@@ -164,3 +164,34 @@ def test_what_runs_wait_for_is_what_the_closest_agent_lacks(
 @given(needs, st.lists(offers, max_size=3))
 def test_something_is_missing_where_no_agent_matches(need: Need, some: list[Offer]) -> None:
     assert bool(missing(need, some)) is not any(matches(need, offer) for offer in some)
+
+
+def test_b17_who_serves_a_task_need_not_load_its_code() -> None:
+    need = Need("default", CODE_BY_VALUE, PICKLE, served_as="jobs:send")
+    assert mismatch(need, offer_of(["default"], [CODE_BY_NAME], serves=["jobs:send"])) is None
+    assert mismatch(need, offer_of(["default"], [CODE_BY_VALUE])) is None
+    assert mismatch(need, offer_of(["default"], [CODE_BY_NAME], serves=["jobs:other"])) is Mismatch.CODE
+    assert mismatch(need, offer_of(["other"], [CODE_BY_NAME], serves=["jobs:send"])) is Mismatch.QUEUE
+    json_only = offer_of(["default"], [CODE_BY_NAME, JSON], serves=["jobs:send"])
+    assert mismatch(need, json_only) is Mismatch.ENCODING
+
+
+def test_who_serves_tasks_is_given_no_code_of_others() -> None:
+    offer = offer_of(["default"], [CODE_BY_NAME], serves=["jobs:send"])
+    assert mismatch(Need("default", CODE_BY_VALUE, PICKLE), offer) is Mismatch.CODE
+    # An agent that has said nothing of its code serves nothing by that.
+    assert mismatch(Need("default", CODE_BY_VALUE, served_as=""), offer_of(["default"], [CODE_BY_NAME])) is (
+        Mismatch.CODE
+    )
+
+
+def test_b17_what_nobody_serves_is_said_by_its_name() -> None:
+    need = Need("default", CODE_BY_VALUE, PICKLE, served_as="jobs:send")
+    said = missing(need, [offer_of(["default"], [CODE_BY_NAME], serves=["jobs:other"])])
+    assert said == "no agent loads its kind of code (code/blob), and no program serves 'jobs:send'"
+
+
+def test_runs_that_are_served_under_different_names_wait_apart() -> None:
+    one, other = (Template(1, b"", b"", queue="q", code=CODE_BY_VALUE, served_as=name) for name in ("a", "b"))
+    assert one.need != other.need
+    assert one.need.lane != other.need.lane

@@ -3,14 +3,30 @@
 Invariant: two runs never share one value: what one of them changes, the other must not see.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
-from taskyard_agent.runner.blob_files import BlobFiles
 from taskyard_api.v1 import agent_service_pb2 as pb
-from taskyard_api.v1 import failure_pb2, session_service_pb2, states_pb2
+from taskyard_api.v1 import common_pb2, failure_pb2, session_service_pb2, states_pb2
 from taskyard_contract.encodings import decode, is_expected
 from taskyard_contract.ids import format_id
 from taskyard_contract.languages.remote_errors import FailedRun, error_of
+
+
+class BlobReader(Protocol):
+    """Reads large payloads, wherever they are."""
+
+    def read(self, ref: common_pb2.BlobRef) -> memoryview:
+        """Return a blob's content, as memory of this process alone.
+
+        Raises:
+            BlobNotFound: It is nowhere.
+            DigestMismatch: It is not what was stored.
+        """
+        ...
+
+    def payload(self, payload: common_pb2.Payload) -> bytes | memoryview:
+        """Return a payload's data."""
+        ...
 
 
 class UnexpectedEncoding(ValueError):
@@ -34,7 +50,7 @@ def check_encoding(what: str, encoding: str, encoding_of_arguments: str) -> str:
 class Inputs:
     """Results of upstream runs that came with a chunk, decoded when a run needs them."""
 
-    def __init__(self, body: pb.ChunkBody, encoding: str, blobs: BlobFiles) -> None:
+    def __init__(self, body: pb.ChunkBody, encoding: str, blobs: BlobReader) -> None:
         """Index the inputs of a chunk; `encoding` is its template's."""
         self._encoding = encoding
         self._blobs = blobs

@@ -4,12 +4,11 @@ Invariant: what most runs have comes from columns at the price of an index; what
 in chunks that have any of it.
 """
 
-from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.inputs import Inputs, check_encoding
-from taskyard_agent.runner.many_inputs import ManyInputs
-from taskyard_agent.runner.report_columns import unavailable
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_contract.assignments.inputs import BlobReader, Inputs, check_encoding
+from taskyard_contract.assignments.many_inputs import ManyInputs
+from taskyard_contract.assignments.refusals import unavailable
 from taskyard_contract.execution import Invocation
 from taskyard_contract.failures import text_of
 from taskyard_contract.ids import ID_BYTES
@@ -25,7 +24,7 @@ class Chunk:
         ids: bytes,
         template: template_pb2.RunTemplate,
         body: pb.ChunkBody,
-        blobs: BlobFiles,
+        blobs: BlobReader,
         inputs: Inputs | None = None,
     ) -> None:
         """Open the columns of `body`; run i has epoch ``first_epoch + i``. `inputs` are those not in it."""
@@ -50,12 +49,12 @@ class Chunk:
         ids: bytes,
         template: template_pb2.RunTemplate,
         ref: common_pb2.BlobRef,
-        blobs: BlobFiles,
+        blobs: BlobReader,
     ) -> "Chunk":
         """Open the columns of a file, which has one run.
 
         Raises:
-            BlobNotFound, DigestMismatch, OSError: As `BlobFiles.read`.
+            BlobNotFound, DigestMismatch, OSError: As `BlobReader.read`.
             ValueError: It is no body of a chunk.
         """
         data = blobs.read(ref)

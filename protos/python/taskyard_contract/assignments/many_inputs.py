@@ -4,10 +4,9 @@ import mmap
 from collections.abc import Iterator
 from typing import Any, Final
 
-from taskyard_agent.runner.blob_files import BlobFiles
-from taskyard_agent.runner.inputs import Inputs
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import session_service_pb2
+from taskyard_contract.assignments.inputs import BlobReader, Inputs
 from taskyard_contract.encodings import PICKLE
 from taskyard_contract.values import bodies
 
@@ -21,7 +20,7 @@ _Place = tuple[bytes, int, int]
 class ManyInputs(Inputs):
     """Results of upstream runs of the only run of a chunk."""
 
-    def __init__(self, body: memoryview, start: int, encoding: str, blobs: BlobFiles) -> None:
+    def __init__(self, body: memoryview, start: int, encoding: str, blobs: BlobReader) -> None:
         """Read those of `body`, where they begin at a byte; `encoding` is that of the run's template."""
         super().__init__(pb.ChunkBody(), encoding, blobs)
         self._body: memoryview | None = body

@@ -1,0 +1,1 @@
+"""What is assigned, as whoever executes it reads it: runs, their arguments, results of upstream runs."""

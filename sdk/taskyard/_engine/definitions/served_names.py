@@ -1,0 +1,62 @@
+"""By which names programs serve tasks that they have in their own code.
+
+A name is ``module:qualname`` of the function. Whoever submits a run writes one into its template, and whoever
+serves the task announces all names that another program may have for it: a file that was started as a
+program is ``__main__`` to itself, and a module to all others. Functions that may be several under one name
+(local ones, those of a prompt, callable objects) have a fingerprint of their code in it, so that nobody
+executes another one.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from taskyard._data.values.hashing import code_fingerprint
+from taskyard.exceptions import HashError
+from taskyard_contract.wire_text import NAME_LIMIT
+
+_MAIN: Final = frozenset({"__main__", "__mp_main__"})
+_DIGITS: Final = 16
+
+
+def served_as(fn: Callable[..., Any]) -> str:
+    """Return the name that templates have for a function; "" when no other program could have it."""
+    try:
+        return next(iter(served_names(fn)), "")
+    except HashError:
+        return ""
+
+
+def served_names(fn: Callable[..., Any]) -> tuple[str, ...]:
+    """Return all names that other programs may have for a function, the one of templates first.
+
+    Raises:
+        HashError: It is local, or an object, and holds what has no content that could be compared.
+    """
+    named = fn if hasattr(fn, "__qualname__") else type(fn)
+    module, qualname = named.__module__ or "", named.__qualname__
+    modules = tuple(_names_of_main()) if module in _MAIN else (module,)
+    is_unique = named is fn and "<" not in qualname and bool(modules)
+    mark = "" if is_unique else f"#{code_fingerprint(fn)[:_DIGITS]}"
+    names = (f"{module}:{qualname}{mark}" for module in modules or ("__main__",))
+    return tuple(name for name in dict.fromkeys(names) if len(name.encode()) <= NAME_LIMIT)
+
+
+def _names_of_main() -> Iterator[str]:
+    """Name the module that this program's file is to programs that import it, the likeliest name first."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        yield spec.name
+    path = getattr(main, "__file__", None)
+    if not isinstance(path, str):
+        return
+    path = os.path.abspath(path)
+    if spec is None:
+        yield os.path.splitext(os.path.basename(path))[0]
+    for folder in (os.getcwd(), *sys.path):
+        inside = os.path.relpath(path, folder or os.getcwd())
+        parts = os.path.splitext(inside)[0].split(os.sep)
+        if all(map(str.isidentifier, parts)):
+            yield ".".join(parts)
