@@ -6,7 +6,6 @@ still loading.
 
 import argparse
 import os
-import signal
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from typing import Final
@@ -17,7 +16,6 @@ from taskyard_agent.holding.worlds import Interpreter
 from taskyard_agent.processes.served_tasks import offers_of
 from taskyard_agent.processes.zygote_client import ZygoteClient
 from taskyard_agent.settings import DEFAULT_BLOB_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE, Settings, default_name
-from taskyard_contract.programs.dying_with_parent import die_with
 from taskyard_contract.programs.home_directory import HomeUnusable, make_home
 from taskyard_contract.programs.log_levels import UnknownLogLevel, log_level
 from taskyard_contract.programs.log_lines import log_to_stderr
@@ -54,9 +52,6 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running tasks when stopped"
     )
-    parser.add_argument(
-        "--parent", type=int, metavar="PID", help="end when this process, which starts it, ends"
-    )
     _add_limits(parser)
     given = parser.parse_args(argv)
     try:
@@ -73,7 +68,6 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
             coroutines=given.coroutines,
             blob_bytes=given.blob_bytes,
             log_level=log_level(os.environ),
-            parent=given.parent,
         )
         make_home(settings.state_dir)
     except (HomeUnusable, TooManyDescriptors, UnknownLogLevel) as error:
@@ -164,8 +158,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     be_private()
     own_limit = waiting_limit.raise_descriptors()
     settings = parse(argv)
-    if settings.parent is not None:
-        die_with(settings.parent, signal.SIGTERM)
     log_to_stderr(settings.log_level)
 
     environment = {"TASKYARD_SERVER": settings.server}

@@ -41,8 +41,6 @@ class Settings:
     blob_bytes: int = DEFAULT_BLOB_BYTES
     """How many bytes of large values are kept, of which no run here needs any at the moment."""
     log_level: int = logging.INFO
-    parent: int | None = None
-    """The process that started it, if it is not to outlive that."""
     state_dir: Path = field(default_factory=home)
 
     @property

@@ -7,7 +7,6 @@ the thread that started the process: so that thread does nothing else, and waits
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from tempfile import TemporaryFile
@@ -17,6 +16,7 @@ from taskyard import settings
 from taskyard._network.server.local_yard import AS_IT_IS
 from taskyard._network.session.session import Session
 from taskyard.exceptions import TaskyardError
+from taskyard_contract.programs import beside_parent
 
 END_SECONDS: Final = 10.0
 """An agent without work ends in a fraction of a second; a busy machine may take this long."""
@@ -40,11 +40,13 @@ class OwnAgent:
         self._session = session
         self._directory = settings.home() / "agents" / queue
         self._slots = slots
+        arguments = [
+            *("--server", session.locate(), "--queue", queue, "--name", queue, "--slots", str(slots)),
+            *(() if coroutines is None else ("--coroutines", str(coroutines))),
+        ]
         self._command = [
             *AS_IT_IS,
-            *(sys.executable, "-m", "taskyard_agent", "--server", session.locate(), "--queue", queue),
-            *("--name", queue, "--slots", str(slots), "--parent", str(os.getpid())),
-            *(() if coroutines is None else ("--coroutines", str(coroutines))),
+            *beside_parent.command(os.getpid(), "taskyard_agent", arguments),
         ]
         self._closing = False
         self._process: subprocess.Popen[bytes] | None = None
