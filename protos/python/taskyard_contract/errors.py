@@ -3,8 +3,12 @@
     TaskyardError
       InvalidRequest            a field is missing or malformed
       UnsupportedProtocol       no protocol version in common
-      RunNotFound               no run with this id
-      RunExists                 the id was used before, for something else
+      ObjectNotFound            what was named is not there
+        RunNotFound             no run with this id
+        AgentNotFound           no such agent
+        NamespaceNotFound       no such namespace
+      ObjectAlreadyExists       what was to be made is there
+        RunExists               the id was used before, for something else
       PayloadTooLarge           arguments, a result or code exceed a limit
       Overloaded                the server has more to commit than it takes
       StorageFull               the database has no room
@@ -15,18 +19,17 @@
       AgentExists               another process is connected as this agent
       BlobNotFound              no blob with this digest
       DigestMismatch            content and digest differ
-      AgentNotFound             no such agent
       ServerStopping            the server is going down
       UnknownSession            the server knows no such session (any more)
       Unauthenticated           the server does not know who calls
       PermissionDenied          whoever calls may not do this
-      NamespaceNotFound         no such namespace
       WatchExpired              what came after a resume token is not at hand any more
       ConnectionFailed          the server could not be reached (made by clients)
 
 A failure of user code is none of these: it is data in a run's state.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Self
 
@@ -128,13 +131,21 @@ class UnsupportedProtocol(TaskyardError):
     reason = ErrorReason.UNSUPPORTED_PROTOCOL
 
 
-class RunNotFound(TaskyardError):
+class ObjectNotFound(TaskyardError):
+    """What was named is not there."""
+
+
+class ObjectAlreadyExists(TaskyardError):
+    """What was to be made is there."""
+
+
+class RunNotFound(ObjectNotFound):
     """There is no run with this id."""
 
     reason = ErrorReason.RUN_NOT_FOUND
 
 
-class RunExists(TaskyardError):
+class RunExists(ObjectAlreadyExists):
     """This run id was submitted before, with other content."""
 
     reason = ErrorReason.RUN_EXISTS
@@ -200,7 +211,7 @@ class DigestMismatch(TaskyardError):
     reason = ErrorReason.DIGEST_MISMATCH
 
 
-class AgentNotFound(TaskyardError):
+class AgentNotFound(ObjectNotFound):
     """No such agent is connected."""
 
     reason = ErrorReason.AGENT_NOT_FOUND
@@ -230,7 +241,7 @@ class PermissionDenied(TaskyardError):
     reason = ErrorReason.PERMISSION_DENIED
 
 
-class NamespaceNotFound(TaskyardError):
+class NamespaceNotFound(ObjectNotFound):
     """There is no namespace of this name."""
 
     reason = ErrorReason.NAMESPACE_NOT_FOUND
@@ -246,6 +257,12 @@ class ConnectionFailed(TaskyardError):
     """The control plane could not be reached."""
 
 
+def _below(kind: type[TaskyardError]) -> Iterator[type[TaskyardError]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
 BY_REASON: dict[int, type[TaskyardError]] = {
-    kind.reason: kind for kind in TaskyardError.__subclasses__() if kind.reason
+    kind.reason: kind for kind in _below(TaskyardError) if kind.reason
 }

@@ -76,9 +76,6 @@ MODULES: Final[dict[str, str]] = {
     "utilities.debug": (
         "exceptions of tasks are raised where their values are asked for, so there is nothing to switch on"
     ),
-    "utilities.asyncutils": (
-        "sync and async tasks and flows may call each other without a helper; await what is async"
-    ),
     "utilities.testing": reasons.TESTING,
     "utilities.exceptions": moved("taskyard.exceptions"),
     **dict.fromkeys(
@@ -89,8 +86,6 @@ MODULES: Final[dict[str, str]] = {
                 *(
                     "agent",
                     "airflow",
-                    "callables",
-                    "collections",
                     "compat",
                     "dispatch",
                     "dockerutils",
@@ -99,7 +94,6 @@ MODULES: Final[dict[str, str]] = {
                 *(
                     "filesystems",
                     "git",
-                    "hashing",
                     "importtools",
                     "math",
                     "names",

@@ -124,3 +124,27 @@ class RunWatch:
                 if shown:
                     raise  # from the beginning it would be shown twice
                 await asyncio.sleep(error.retry_after or 1.0)
+
+
+class ResultWatch(RunWatch):
+    """The same for who wants the result: the awaited run is settled with it, or with its failure."""
+
+    async def _followed(self) -> pb.RunOutcome:
+        await super()._followed()
+        return outcome_of(await self._client.get_result_async(self._awaited.run_id))
+
+
+def outcome_of(run: run_service_pb2.Run) -> pb.RunOutcome:
+    """Return how a run ended whose record was read with its result, as sessions are told it."""
+    return pb.RunOutcome(
+        run_id=run.run_id,
+        state=run.state,
+        reason=run.reason,
+        state_name=run.state_name,
+        message=run.message,
+        result=run.result if run.HasField("result") else None,
+        failure=run.failure if run.HasField("failure") else None,
+        ended_us=run.ended_us,
+        run_name=run.name,
+        attempt=run.attempt,
+    )
