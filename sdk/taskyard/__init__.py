@@ -131,6 +131,7 @@ _MODULES = frozenset(
         "task_runners",
         "task_runs",
         "tasks",
+        "types",
         "utilities",
     ]
 )

@@ -29,7 +29,7 @@ MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(["plugins", "collections"], reasons.PLUGINS),
     **dict.fromkeys(["profiles"], reasons.SETTINGS),
     **dict.fromkeys(["docker", "software"], reasons.SOFTWARE),
-    **dict.fromkeys(["types", "telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
+    **dict.fromkeys(["telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
     # 2
     "orion": reasons.SERVER,
     **dict.fromkeys(["packaging", "manifests", "projects", "flow_runners"], reasons.STORAGE),

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from support.plane_and_agent import Plane
+from support.plane_and_agent import Plane, end_sessions
 
 from taskyard import flow, runtime, task
 from taskyard.exceptions import RunNotFound
@@ -165,6 +165,14 @@ def test_futures_made_of_ids_can_be_awaited(plane: Plane, gate: Path) -> None:
         return await again, await again.result_async()
 
     assert asyncio.run(main()) == (str(gate), str(gate))
+
+
+def test_a_future_made_of_an_id_outlives_the_connection(plane: Plane, gate: Path) -> None:
+    again = TaskyardDistributedFuture[str](gated.delay(str(gate)).task_run_id)
+    assert again.wait(timeout=0.05) is None
+    end_sessions()
+    gate.touch()
+    assert again.result(timeout=60) == str(gate)
 
 
 def test_who_stops_waiting_ends_the_watch(plane: Plane, gate: Path) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from taskyard._data.runs.recorded import from_outcome
 from taskyard._data.runs.state import State, StateDetails
-from taskyard._data.values.awaited import Origin
+from taskyard._data.values.awaited import AwaitedRun, Origin
 from taskyard._durable_names import public
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.typed import Reading, TypedFuture
@@ -62,7 +62,7 @@ class _Watching:
     def begin(self, future: "FutureById[Any]") -> None:
         with self._lock:
             if self._watch is None:
-                self._watch = ResultWatch(future._calls(), future)
+                self._watch = ResultWatch(future._calls(), future, future._own())
                 self._watch.__enter__()
 
     def end(self, future: "FutureById[Any]") -> None:
@@ -107,7 +107,16 @@ class FutureById(TypedFuture[R]):
         super().__init__(raw, origin or current_scope() or outside_scope(), reading)
 
     def _calls(self) -> Client:
-        return cast(Scope, self.origin).session.client()
+        scope = cast(Scope, self.origin)
+        if scope.failed():  # the future may be older than the connection
+            scope = self.origin = outside_scope()
+        return scope.session.client()
+
+    def _own(self) -> AwaitedRun | None:
+        """Return the same run as one of this process that has not ended: it may be on its way still."""
+        if self._KIND != RunKind.TASK:
+            return None
+        return cast(Scope, self.origin).session.unended(self.run_id)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Wait for the run to end and return its value, like the future of a call.
@@ -190,7 +199,10 @@ class FutureById(TypedFuture[R]):
             context.flow_run_id.bytes if context.flow_run_id else b"",
         ):
             raise ValueError(f"{name} would wait for itself: this code belongs to it")
-        run = self._calls().get_run(self.run_id, include_result=True)
+        calls = self._calls()
+        if self._own() is not None:
+            return
+        run = calls.get_run(self.run_id, include_result=True)
         if int(run.kind) != self._KIND:
             other = WORDS[RunKind(run.kind)]
             raise RunNotFound(f"{name} does not exist: it is a {other} run, see taskyard.{other}_runs")
