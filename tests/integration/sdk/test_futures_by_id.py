@@ -182,6 +182,26 @@ def test_who_stops_waiting_ends_the_watch(plane: Plane, gate: Path) -> None:
     assert (again._callbacks, again._watching and again._watching._watch) == ([], None)
 
 
+def test_who_stops_waiting_takes_nobody_else_the_watch(plane: Plane, gate: Path) -> None:
+    again = TaskyardDistributedFuture[str](gated.delay(str(gate)).task_run_id)
+
+    def impatient() -> None:
+        while again.wait(timeout=0.002) is None:
+            pass
+
+    def patient() -> None:
+        again.result(timeout=60)
+
+    threads = [threading.Thread(target=target) for target in (impatient, patient) * 4]
+    for thread in threads:
+        thread.start()
+    timer = released(gate)
+    for thread in threads:
+        thread.join(60)
+    assert [thread.is_alive() for thread in threads] == [False] * 8
+    timer.join()
+
+
 def test_an_id_is_an_upstream_run(runner: str, gate: Path) -> None:
     @flow
     def main() -> int:
