@@ -143,6 +143,7 @@ _MODULES = frozenset(
         "tasks",
         "testing",
         "transactions",
+        "types",
         "utilities",
         "variables",
     ]

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 _PAGE: Final = "docs/coming-from-prefect.md"
 _ROOT: Final = "taskyard"
+_OURS: Final = "Taskyard"
+_THEIRS: Final = "Prefect"
 _IMPORT_FROM: Final = "IMPORT_FROM"
 
 
@@ -124,7 +126,7 @@ def absent_names(module: str) -> Callable[[str], Any]:
             if name == "__path__":
                 _refuse_submodule(module)
             raise AttributeError(f"module '{module}' has no attribute '{name}'")
-        asking = sys._getframe(1)
+        asking = _who_asks()
         if (
             asking.f_code.co_name == "_handle_fromlist"
         ):  # whether it has to import a submodule: it may be there
@@ -144,6 +146,8 @@ def _reason_for(inside: str, name: str) -> str | None:
     from taskyard._prefect_names.members import MEMBERS, PATTERNS
     from taskyard._prefect_names.modules import MODULES, NAMES
 
+    if name.startswith(_OURS):  # as both replacements make it: prefect, and Prefect
+        return _reason_for(inside, f"{_THEIRS}{name.removeprefix(_OURS)}")
     if not inside:
         return NAMES.get(name) or MODULES.get(name)
     start, why = PATTERNS.get(inside, ("", ""))
@@ -160,6 +164,12 @@ def _place_of(name: str) -> str | None:
         if name in getattr(import_module(f"{_ROOT}.{module}"), "__all__", ()):
             return f"it is in {_ROOT}.{module} here"
     return None
+
+
+def _who_asks() -> Any:
+    """Return the frame that wants the name: below a `__getattr__` of the module's own, if it has one."""
+    frame: Any = sys._getframe(2)
+    return frame.f_back if frame.f_code.co_name == "__getattr__" else frame
 
 
 def _is_importing(frame: Any) -> bool:

@@ -6,7 +6,7 @@ always needed (ids as UUIDs, parameters by name) is made when it is asked for.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import datetime
@@ -21,9 +21,11 @@ from taskyard.exceptions import MissingContextError
 from taskyard_contract.log_entry import LogSink
 
 __all__ = [
+    "EngineContext",
     "FlowRun",
     "FlowRunContext",
     "RunContext",
+    "TagsContext",
     "TaskRun",
     "TaskRunContext",
     "current_context",
@@ -236,6 +238,35 @@ class FlowRunContext(RunContext):
     def start_time(self) -> datetime:
         """When this attempt started, by the clock of this process; earlier attempts do not count."""
         return self.flow_run.start_time
+
+
+EngineContext = FlowRunContext
+"""The same class, under another name that programs know."""
+
+
+class TagsContext:
+    """The tags of all enclosing `tags` blocks, as an object; entered, it puts its own in their place."""
+
+    def __init__(self, current_tags: Iterable[str] = ()) -> None:
+        """Hold some tags."""
+        self.current_tags = frozenset(current_tags)
+        self._token: Token[frozenset[str]] | None = None
+
+    @classmethod
+    def get(cls) -> "TagsContext":
+        """Return what is active here, which may be no tags."""
+        return cls(_tags.get())
+
+    def __enter__(self) -> Self:
+        """Have these tags, and no others, on every run that is made from here on."""
+        self._token = _tags.set(self.current_tags)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Have those again that were active before."""
+        if self._token is not None:
+            _tags.reset(self._token)
+            self._token = None
 
 
 def get_run_context() -> TaskRunContext | FlowRunContext:

@@ -1,6 +1,8 @@
 """Every exception that programs written with Taskyard may want to catch.
 
-    TaskyardError                       (from taskyard_contract.errors, with the server's own errors below it)
+    TaskyardError, TaskyardException    (from taskyard_contract.errors, with the server's own errors below it)
+      ObjectNotFound                    what was named is not there: a run, for example, as RunNotFound
+      ObjectAlreadyExists               what was to be made is there
       NotSupported                      (NotImplementedError) nothing in this release can do what is asked for
       SearchTooWide                     too many runs, or log records, would have to be read for an answer
       MissingResult                     a completed run has no stored value, or it is no longer where it was
@@ -20,21 +22,26 @@
       MissingContextError               (RuntimeError) called outside of a run
       ConfigurationError                (ValueError) options that contradict each other
       HashError                         (ValueError) no cache key can be computed from these values
-      NotPicklable                      (TypeError) a value cannot travel to another process
-      NotSerializable                   (TypeError) a value has no form in the encoding that was asked for
+      SerializationError                a value cannot be written
+        NotPicklable                    (TypeError) it cannot travel to another process
+        NotSerializable                 (TypeError) it has no form in the encoding that was asked for
       ResultTypeError                   (TypeError) a result does not have the type that was declared for it
       ParameterTypeError                (TypeError) a run's parameters do not have their declared types
       ParameterBindError                (TypeError) arguments do not match the function's signature
+        SignatureMismatchError          parameters have names that the function does not know
       ReservedArgumentError             (TypeError) a parameter has a name that Taskyard uses itself
       MappingMissingIterable            (TypeError) nothing to map over
       MappingLengthMismatch             (ValueError) iterables of different lengths
       TaskRunTimeoutError               (TimeoutError) an attempt of a task took too long
       FlowRunTimeoutError               (TimeoutError) an attempt of a flow took too long
+      FlowRunWaitTimeout                (TimeoutError) a flow run did not end as soon as somebody waited for
+      InvalidNameError                  (ValueError) a name that may not be used; names of runs are free here
     BaseException
       ExternalSignal
         TerminationSignal               this process was told to end
-      FlowCancelled                     the flow was cancelled while its body ran
-      RunCancelled                      the task run was cancelled while it ran in a thread of this process
+      TaskyardSignal                    a run was told to end
+        FlowCancelled                   the flow was cancelled while its body ran
+        RunCancelled                    the task run was cancelled while it ran in a thread of this process
 
 Invariant: all of them can be pickled and come back equal in type, text and attributes, because they
 travel inside results.
@@ -49,6 +56,7 @@ from taskyard_contract.errors import (
     ConnectionFailed,
     DigestMismatch,
     DocumentTooLarge,
+    ObjectAlreadyExists,
     ObjectNotFound,
     Overloaded,
     PayloadTooLarge,
@@ -62,10 +70,12 @@ from taskyard_contract.languages.remote_errors import FailedRun, RemoteError, re
 
 __all__ = [
     "TaskyardError",
+    "TaskyardException",
     "BlobNotFound",
     "ConnectionFailed",
     "DigestMismatch",
     "DocumentTooLarge",
+    "ObjectAlreadyExists",
     "ObjectNotFound",
     "Overloaded",
     "PayloadTooLarge",
@@ -94,21 +104,30 @@ __all__ = [
     "MissingContextError",
     "ConfigurationError",
     "HashError",
+    "SerializationError",
     "NotPicklable",
     "NotSerializable",
     "ResultTypeError",
     "ParameterTypeError",
     "ParameterBindError",
+    "SignatureMismatchError",
     "ReservedArgumentError",
     "MappingMissingIterable",
     "MappingLengthMismatch",
     "TaskRunTimeoutError",
     "FlowRunTimeoutError",
+    "FlowRunWaitTimeout",
+    "InvalidNameError",
     "ExternalSignal",
     "TerminationSignal",
+    "TaskyardSignal",
     "FlowCancelled",
     "RunCancelled",
 ]
+
+
+TaskyardException = TaskyardError
+"""The same class, under the name that programs know."""
 
 
 class NotSupported(TaskyardError, NotImplementedError):
@@ -203,11 +222,15 @@ class HashError(TaskyardError, ValueError):
     """No cache key can be computed from these values."""
 
 
-class NotPicklable(TaskyardError, TypeError):
+class SerializationError(TaskyardError):
+    """A value cannot be written."""
+
+
+class NotPicklable(SerializationError, TypeError):
     """A value cannot be pickled, so it cannot travel to another process."""
 
 
-class NotSerializable(TaskyardError, TypeError):
+class NotSerializable(SerializationError, TypeError):
     """A value has no form in the encoding that was asked for, JSON or bytes."""
 
 
@@ -239,6 +262,10 @@ class ParameterBindError(TaskyardError, TypeError):
         )
 
 
+class SignatureMismatchError(ParameterBindError):
+    """Parameters were given by name that the function does not know."""
+
+
 class ReservedArgumentError(TaskyardError, TypeError):
     """A parameter of a task or flow has a name that Taskyard uses for itself."""
 
@@ -259,18 +286,30 @@ class FlowRunTimeoutError(TaskyardError, TimeoutError):
     """An attempt of a flow took longer than its `timeout_seconds`."""
 
 
+class FlowRunWaitTimeout(TaskyardError, TimeoutError):
+    """A flow run did not end as soon as somebody waited for. It goes on."""
+
+
+class InvalidNameError(TaskyardError, ValueError):
+    """A name may not be used. Taskyard takes any name for tasks, flows and runs; programs may be stricter."""
+
+
 class ExternalSignal(BaseException):
     """The operating system told this process something. Not an `Exception`: user code must not swallow it."""
 
 
-class FlowCancelled(BaseException):
+class TaskyardSignal(BaseException):
+    """A run was told to end. Not an `Exception`, as above; a body may let it pass by this name."""
+
+
+class FlowCancelled(TaskyardSignal):
     """Raised inside the body of a flow whose cancellation was requested.
 
     Not an `Exception`: bodies that catch everything they know must still end.
     """
 
 
-class RunCancelled(BaseException):
+class RunCancelled(TaskyardSignal):
     """Raised in the thread of a run, in the process that submitted it, when somebody cancels the run."""
 
 

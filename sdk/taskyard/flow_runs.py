@@ -54,7 +54,7 @@ def wait_for_flow_run(
         watch_logs: Whether to show its log as it grows, as if it had been written here.
 
     Raises:
-        TimeoutError: It did not end in time. It goes on.
+        FlowRunWaitTimeout: It did not end in time. It goes on.
         RunNotFound: There is no such flow run.
         ValueError: The code that waits belongs to that run.
     """

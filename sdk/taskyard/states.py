@@ -3,18 +3,22 @@
 Named and called as in Prefect 3. States of recorded runs are made by `from_outcome` and `from_run`.
 """
 
+import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._data.runs.recorded import from_outcome, from_run
 from taskyard._data.runs.state import State, StateDetails, is_state, is_state_iterable
-from taskyard._data.values.failures import exception_of
+from taskyard._data.runs.state_group import StateGroup, state_of_value
+from taskyard._data.values.failures import exception_of, interruption_of
 from taskyard._missing_features import absent_names
+from taskyard_contract.failures import text_of, type_name
 from taskyard_contract.states import StateType
 
 __all__ = [
     "State",
     "StateDetails",
+    "StateGroup",
     "StateType",
     "is_state",
     "is_state_iterable",
@@ -35,10 +39,19 @@ __all__ = [
     "Failed",
     "TimedOut",
     "Crashed",
+    "aget_state_exception",
+    "araise_state_exception",
     "exception_of",
+    "exception_to_crashed_state",
+    "exception_to_failed_state",
     "from_outcome",
     "from_run",
+    "get_state_exception",
+    "raise_state_exception",
+    "return_value_to_state",
 ]
+
+_UNSUCCESSFUL: Final = (StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
 
 
 def _scheduled(name: str, scheduled_time: datetime | None, options: dict[str, Any]) -> State[Any]:
@@ -148,6 +161,87 @@ def TimedOut(**options: Any) -> State[Any]:  # noqa: N802
 def Crashed(**options: Any) -> State[Any]:  # noqa: N802
     """Make the state of a run whose process was lost."""
     return State(StateType.CRASHED, **options)
+
+
+def get_state_exception(state: State[Any]) -> BaseException:
+    """Return the exception that ended a run which failed, crashed or was cancelled.
+
+    Args:
+        state: Its state; of one that holds states, the exception of the first that was not successful.
+
+    Raises:
+        ValueError: The state is another one.
+    """
+    if state.type not in _UNSUCCESSFUL:
+        raise ValueError(f"Expected failed or crashed state got {state!r}.")
+    return state.exception()
+
+
+async def aget_state_exception(state: State[Any]) -> BaseException:
+    """Return what `get_state_exception` does."""
+    return get_state_exception(state)
+
+
+def raise_state_exception(state: State[Any]) -> None:
+    """Raise the exception that ended a run, if it failed, crashed or was cancelled.
+
+    Args:
+        state: Its state.
+    """
+    if state.type in _UNSUCCESSFUL:
+        state.result()
+
+
+async def araise_state_exception(state: State[Any]) -> None:
+    """Raise what `raise_state_exception` does."""
+    raise_state_exception(state)
+
+
+async def return_value_to_state(retval: Any, result_store: object = None) -> State[Any]:
+    """Return the state that a run ends in whose function returned a value.
+
+    A state made by hand is used as it is; other states, and collections of nothing but states, decide
+    together: all completed, or cancelled, paused or failed if one is. Everything else completes.
+
+    Args:
+        retval: The value; futures in it were resolved before, see
+            `taskyard.futures.resolve_futures_to_states`.
+        result_store: Plays no role, the state has the value itself. Programs written for Prefect name it.
+    """
+    return state_of_value(retval)
+
+
+async def exception_to_failed_state(
+    exc: BaseException | None = None, result_store: object = None, **options: Any
+) -> State[Any]:
+    """Make the state of a run that ended with an exception.
+
+    Args:
+        exc: The exception; by default the one that is being handled.
+        result_store: Plays no role, the state has the exception itself. Programs written for Prefect name it.
+        **options: Of the state; a message is put before that of the exception.
+
+    Raises:
+        ValueError: There is no exception.
+    """
+    error = exc or sys.exception()
+    if error is None:
+        raise ValueError("no exception was given, and none is being handled here")
+    text = ": ".join(filter(None, [type_name(error), text_of(error)]))
+    before = options.pop("message", None)
+    state = Failed(data=error, message=f"{before} {text}" if before else text, **options)
+    state.state_details.retriable = False
+    return state
+
+
+async def exception_to_crashed_state(exc: BaseException, result_store: object = None) -> State[Any]:
+    """Make the state of a run that something outside of its code ended: a signal, an exit.
+
+    Args:
+        exc: What ended it.
+        result_store: Plays no role, as above.
+    """
+    return Crashed(message=interruption_of(exc), data=exc)
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

@@ -24,7 +24,8 @@ from taskyard.utilities import visualization
 from taskyard.utilities.annotations import unmapped
 
 if TYPE_CHECKING:
-    # Its messages take 30 ms to import, which programs that only submit need not pay.
+    # Their messages take 30 ms to import, which programs that only submit need not pay.
+    from taskyard._engine.submission.futures_by_id import TaskyardDistributedFuture
     from taskyard_api.v1 import agent_service_pb2
     from taskyard_contract.execution import TaskCode
 
@@ -225,7 +226,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         futures = submit_many(self, scope, expansion, wait_for)
         return [future.wait() for future in futures] if return_state else futures
 
-    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> "TaskyardDistributedFuture[R]":
         """Submit a run that belongs to no flow and outlives this program.
 
         Agents of its queue execute it, or programs that serve the task.
@@ -240,7 +241,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         args: tuple[Any, ...] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         wait_for: object = None,
-    ) -> Future[R]:
+    ) -> "TaskyardDistributedFuture[R]":
         """Submit a run that belongs to no flow and outlives this program, like `delay`.
 
         Args:

@@ -3,9 +3,13 @@
     TaskyardError
       InvalidRequest            a field is missing or malformed
       UnsupportedProtocol       no protocol version in common
-      ObjectNotFound            what was asked for does not exist
+      ObjectNotFound            what was named is not there
         RunNotFound             no run with this id
-      RunExists                 the id was used before, for something else
+        AgentNotFound           no such agent
+        NamespaceNotFound       no such namespace
+        DocumentNotFound        no document of this kind and name
+      ObjectAlreadyExists       what was to be made is there
+        RunExists               the id was used before, for something else
       PayloadTooLarge           arguments, a result or code exceed a limit
       Overloaded                the server has more to commit than it takes
       StorageFull               the database has no room
@@ -16,14 +20,11 @@
       AgentExists               another process is connected as this agent
       BlobNotFound              no blob with this digest
       DigestMismatch            content and digest differ
-      AgentNotFound             no such agent
       ServerStopping            the server is going down
       UnknownSession            the server knows no such session (any more)
       Unauthenticated           the server does not know who calls
       PermissionDenied          whoever calls may not do this
-      NamespaceNotFound         no such namespace
       WatchExpired              what came after a resume token is not at hand any more
-      DocumentNotFound          no document of this kind and name
       VersionConflict           a document is not in the version its change was made for
       DocumentTooLarge          a document exceeds the limit
       SecretUnreadable          the server has not the key to what is secret
@@ -32,6 +33,7 @@
 A failure of user code is none of these: it is data in a run's state.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Self
 
@@ -138,7 +140,11 @@ class UnsupportedProtocol(TaskyardError):
 
 
 class ObjectNotFound(TaskyardError):
-    """What was asked for does not exist."""
+    """What was named is not there."""
+
+
+class ObjectAlreadyExists(TaskyardError):
+    """What was to be made is there."""
 
 
 class RunNotFound(ObjectNotFound):
@@ -147,7 +153,7 @@ class RunNotFound(ObjectNotFound):
     reason = ErrorReason.RUN_NOT_FOUND
 
 
-class RunExists(TaskyardError):
+class RunExists(ObjectAlreadyExists):
     """This run id was submitted before, with other content."""
 
     reason = ErrorReason.RUN_EXISTS
@@ -213,7 +219,7 @@ class DigestMismatch(TaskyardError):
     reason = ErrorReason.DIGEST_MISMATCH
 
 
-class AgentNotFound(TaskyardError):
+class AgentNotFound(ObjectNotFound):
     """No such agent is connected."""
 
     reason = ErrorReason.AGENT_NOT_FOUND
@@ -243,7 +249,7 @@ class PermissionDenied(TaskyardError):
     reason = ErrorReason.PERMISSION_DENIED
 
 
-class NamespaceNotFound(TaskyardError):
+class NamespaceNotFound(ObjectNotFound):
     """There is no namespace of this name."""
 
     reason = ErrorReason.NAMESPACE_NOT_FOUND
@@ -255,7 +261,7 @@ class WatchExpired(TaskyardError):
     reason = ErrorReason.WATCH_EXPIRED
 
 
-class DocumentNotFound(TaskyardError):
+class DocumentNotFound(ObjectNotFound):
     """There is no document of this kind and name."""
 
     reason = ErrorReason.DOCUMENT_NOT_FOUND
@@ -283,8 +289,12 @@ class ConnectionFailed(TaskyardError):
     """The control plane could not be reached."""
 
 
+def _below(kind: type[TaskyardError]) -> Iterator[type[TaskyardError]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
 BY_REASON: dict[int, type[TaskyardError]] = {
-    kind.reason: kind
-    for kind in (*TaskyardError.__subclasses__(), *ObjectNotFound.__subclasses__())
-    if kind.reason
+    kind.reason: kind for kind in _below(TaskyardError) if kind.reason
 }

@@ -99,8 +99,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     "state": _OWN_STATES,
     "future": {
         "exception": "future.result(raise_on_failure=False) returns it, and future.wait().exception()",
-        **dict.fromkeys(["result_async"], "it is aresult() here, or await future"),
-        "wait_async": "it is await_state() here",
         **dict.fromkeys(["running", "cancelled"], "future.state.is_running() and .is_cancelled() say it"),
         "final_state": "it is future.wait() here, or future.state once it has ended",
         "task_run": "taskyard.task_runs.read_task_run(future.task_run_id) reads it",

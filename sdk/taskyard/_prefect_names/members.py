@@ -29,12 +29,8 @@ _STATE_NAMES: Final = {
     "Queued": here("AwaitingConcurrencySlot"),
     **dict.fromkeys(["Submitted", "ClientFailed", "ValidationFailed"], "no run has such a state here"),
     **dict.fromkeys(
-        ["get_state_result", "raise_state_exception", "aget_state_exception", "get_state_exception"],
+        ["get_state_result", "format_exception"],
         "state.result() returns the value or raises, and state.exception() returns the exception",
-    ),
-    **dict.fromkeys(
-        ["return_value_to_state", "exception_to_failed_state", "exception_to_crashed_state", "StateGroup"],
-        reasons.HELPERS,
     ),
 }
 
@@ -99,17 +95,10 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(["InfrastructureBoundFlow", "bind_flow_to_infrastructure"], reasons.INFRASTRUCTURE),
     },
     "futures": {
-        **dict.fromkeys(["PrefectConcurrentFuture", "PrefectWrappedFuture"], here("Future")),
-        "PrefectFlowRunFuture": (
-            "calling a flow waits for it; taskyard.flow_runs.wait_for_flow_run waits for others"
-        ),
-        **dict.fromkeys(
-            ["resolve_futures_to_states", "resolve_futures_to_results", "resolve_futures_to_data"],
-            (
-                "futures inside arguments are resolved by themselves; [future.result() for future in ...]"
-                " does it by hand"
-            ),
-        ),
+        **dict.fromkeys(["PrefectConcurrentFuture", "PrefectTaskRunFuture"], here("TaskyardFuture")),
+        **dict.fromkeys(["PrefectWrappedFuture", "TaskyardWrappedFuture"], here("TaskyardFuture")),
+        "PrefectFlowRunFuture": here("TaskyardFlowRunFuture"),
+        "resolve_futures_to_data": here("resolve_futures_to_results"),
     },
     "states": _STATE_NAMES,
     "task_runners": _RUNNER_NAMES,
@@ -132,8 +121,7 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
             ],
             reasons.RUN_CONTEXT,
         ),
-        **dict.fromkeys(["ContextModel", "EngineContext"], here("RunContext", "taskyard.context")),
-        "TagsContext": here("current_tags()", "taskyard.context"),
+        "ContextModel": here("RunContext", "taskyard.context"),
         **dict.fromkeys(
             [
                 *("SettingsContext", "get_settings_context", "use_profile", "root_settings_context"),
@@ -151,26 +139,21 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         ),
     },
     "exceptions": {
-        **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardError")),
+        **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardException")),
         **dict.fromkeys(
             ["PrefectHTTPStatusError", "ClientError"], here("TaskyardError", "any request that failed")
         ),
         **dict.fromkeys(["AuthorizationError"], here("TaskyardError")),
         "TaskTimeoutSignal": here("TaskRunTimeoutError"),
         "TaskTimeoutError": here("TaskRunTimeoutError"),
-        **dict.fromkeys(["FlowRunWaitTimeout", "FlowPauseTimeout"], "it is Python's own TimeoutError here"),
-        "SignatureMismatchError": here("ParameterBindError"),
-        "SerializationError": here("NotPicklable, or NotSerializable"),
+        "FlowPauseTimeout": reasons.PAUSE,
         "RollBack": "raise any exception inside of the transaction, or call txn.rollback()",
         **dict.fromkeys(["Pause", "Abort"], reasons.PAUSE),
-        **dict.fromkeys(["PrefectSignal", "VersionLockMismatchSignal"], reasons.SIGNALS),
+        "PrefectSignal": here("TaskyardSignal"),
+        "VersionLockMismatchSignal": reasons.SIGNALS,
         "MissingProfileError": reasons.SETTINGS,
-        "ObjectAlreadyExists": "nothing raises it here",
     },
     "logging": {
-        "disable_run_logger": (
-            "outside of runs get_run_logger raises; use get_logger(name) in code that is used in both"
-        ),
         **dict.fromkeys(
             ["LogEavesdropper", "PrefectLogAdapter", "print_as_log"],
             "log_prints=True makes run logs of what is printed",
@@ -208,7 +191,6 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         ),
     },
     "utilities.annotations": {
-        "BaseAnnotation": here("Annotation"),
         **dict.fromkeys(["mapped", "flatten"], reasons.FLATTEN),
         "freeze": "parameters of deployments are not in this release; give them in the call",
     },

@@ -41,7 +41,6 @@ MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(["profiles"], reasons.SETTINGS),
     **dict.fromkeys(["docker", "software"], reasons.SOFTWARE),
     **dict.fromkeys(["telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
-    "types": f"SecretDict is in taskyard.blocks.fields here; {reasons.HELPERS}",
     # 2
     "orion": reasons.SERVER,
     **dict.fromkeys(["packaging", "manifests", "projects", "flow_runners"], reasons.STORAGE),
@@ -88,9 +87,6 @@ MODULES: Final[dict[str, str]] = {
     "utilities.debug": (
         "exceptions of tasks are raised where their values are asked for, so there is nothing to switch on"
     ),
-    "utilities.asyncutils": (
-        "sync and async tasks and flows may call each other without a helper; await what is async"
-    ),
     **dict.fromkeys(
         [f"testing.{name}" for name in ("cli", "docker", "events", "fixtures", "standard_test_suites")],
         reasons.TESTING,
@@ -105,8 +101,6 @@ MODULES: Final[dict[str, str]] = {
                 *(
                     "agent",
                     "airflow",
-                    "callables",
-                    "collections",
                     "compat",
                     "dispatch",
                     "dockerutils",
@@ -115,7 +109,6 @@ MODULES: Final[dict[str, str]] = {
                 *(
                     "filesystems",
                     "git",
-                    "hashing",
                     "importtools",
                     "math",
                     "names",

@@ -6,14 +6,16 @@ threads of its own may use it too.
 """
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from time import time_ns
 from typing import Any, Final, ParamSpec
 
 from taskyard import settings
-from taskyard._data.runs.records import TaskRun
-from taskyard.context import RunContext, get_run_context
+from taskyard._data.runs.records import FlowRun, TaskRun
+from taskyard.context import RunContext, current_context, get_run_context
+from taskyard.exceptions import MissingContextError
 from taskyard.logging.formatters import ConsoleHandler
 
 P = ParamSpec("P")
@@ -64,7 +66,7 @@ def get_logger(name: str = "") -> logging.Logger:
     return logging.getLogger(f"{ROOT}.{name}")
 
 
-def get_run_logger(context: RunContext | None = None, **extra: Any) -> RunLogger:
+def get_run_logger(context: RunContext | None = None, **extra: Any) -> logging.LoggerAdapter[logging.Logger]:
     """Return the logger of the current run.
 
     Args:
@@ -72,10 +74,76 @@ def get_run_logger(context: RunContext | None = None, **extra: Any) -> RunLogger
         **extra: Attributes to add to every record.
 
     Raises:
-        MissingContextError: No run is active here.
+        MissingContextError: No run is active here, and no `disable_run_logger` around.
     """
     configure()
+    if context is None and current_context() is None and _are_disabled():
+        return logging.LoggerAdapter(_of_task_runs, extra)
     return RunLogger(context or get_run_context(), extra)
+
+
+def flow_run_logger(flow_run: FlowRun, flow: object = None, **extra: Any) -> RunLogger:
+    """Return the logger of a flow run that is active here, for hooks: they are called with the run.
+
+    What the last hooks of a flow log, once it has ended, is shown and not recorded.
+
+    Args:
+        flow_run: The run.
+        flow: Plays no role, the run knows its flow. Programs written for Prefect name it.
+        **extra: Attributes to add to every record.
+
+    Raises:
+        MissingContextError: The run is not active here, so that nothing would take the records.
+    """
+    return _logger_of(flow_run, extra)
+
+
+def task_run_logger(task_run: TaskRun, task: object = None, **extra: Any) -> RunLogger:
+    """Return the logger of a task run that is active here, for hooks, like `flow_run_logger`.
+
+    Args:
+        task_run: The run.
+        task: Plays no role, as above.
+        **extra: Attributes to add to every record.
+
+    Raises:
+        MissingContextError: The run is not active here.
+    """
+    return _logger_of(task_run, extra)
+
+
+def _logger_of(run: TaskRun | FlowRun, extra: dict[str, Any]) -> RunLogger:
+    configure()
+    context = current_context()
+    while context is not None and context.run.raw_id != run.raw_id:
+        context = context.outer
+    if context is None:
+        raise MissingContextError(
+            f"run '{run.name}' is not active here, so nothing takes what is logged for it; call this in the"
+            " run, or in a hook of it"
+        )
+    return RunLogger(context, extra)
+
+
+@contextmanager
+def disable_run_logger() -> Iterator[None]:
+    """Drop what runs log inside the block, and have `get_run_logger` return a logger outside of runs, too.
+
+    For tests that call the bare function of a task: ``with disable_run_logger(): task.fn(1)``.
+    """
+    loggers = [logging.getLogger(FLOW_RUNS), _of_task_runs]
+    before = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        yield
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was
+
+
+def _are_disabled() -> bool:
+    return _of_task_runs.disabled and logging.getLogger(FLOW_RUNS).disabled
 
 
 class SinkHandler(logging.Handler):

@@ -1,5 +1,6 @@
 """Attributes of the current flow run: id, name, flow_name, flow_version, tags, headers, parameters,
-run_count, parent_run_id.
+run_count, parent_run_id (the run that called it), parent_flow_run_id (the flow run which that is, or is in),
+scheduled_start_time (when it started, because runs without a schedule are to start at once).
 
 They are read when they are asked for. Inside a task only the id and the name of its flow run are known,
 because the task may execute on another machine; everything else is empty there, as it is outside of
@@ -7,6 +8,7 @@ runs.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from taskyard.context import FlowRunContext, TaskRunContext
@@ -21,6 +23,8 @@ _READERS: Final[dict[str, tuple[Callable[[FlowRunContext], Any], Callable[[], An
     "run_count": (lambda context: context.flow_run.run_count, int),
     "headers": (lambda context: dict(context.headers), dict),
     "parent_run_id": (lambda context: _text(context.flow_run.parent_run_id), lambda: None),
+    "parent_flow_run_id": (lambda context: _text(context.outer and context.outer.flow_run_id), lambda: None),
+    "scheduled_start_time": (lambda context: context.start_time, lambda: datetime.now(UTC)),
 }
 
 __all__ = [  # noqa: F822
@@ -30,8 +34,10 @@ __all__ = [  # noqa: F822
     "id",
     "name",
     "parameters",
+    "parent_flow_run_id",
     "parent_run_id",
     "run_count",
+    "scheduled_start_time",
     "tags",
 ]
 

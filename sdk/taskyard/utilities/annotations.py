@@ -14,7 +14,7 @@ from taskyard.exceptions import NotPicklable
 from taskyard_contract import pickling, references
 from taskyard_contract.states import UpstreamKind
 
-__all__ = ["Annotation", "NotSet", "allow_failure", "opaque", "quote", "unmapped"]
+__all__ = ["Annotation", "BaseAnnotation", "NotSet", "allow_failure", "opaque", "quote", "unmapped"]
 
 T = TypeVar("T")
 Reduced = tuple[Any, tuple[Any, ...]]
@@ -87,6 +87,10 @@ class Annotation(Generic[T]):
         if collected is None:
             return type(self), (self.value,)
         return self._reduce_argument(collected)
+
+
+BaseAnnotation = Annotation
+"""The same class, under the name that programs know."""
 
 
 class unmapped(Annotation[T]):  # noqa: N801  # reads as a word in calls

@@ -9,9 +9,11 @@ from uuid import UUID
 
 import pytest
 
+from taskyard import context
 from taskyard.context import (
     FlowRun,
     FlowRunContext,
+    TagsContext,
     TaskRun,
     TaskRunContext,
     current_context,
@@ -167,3 +169,16 @@ def test_a_run_that_printed_holds_nothing_once_it_has_ended() -> None:
         assert run()() is None
     finally:
         gc.enable()
+
+
+def test_row_4_tags_are_an_object_too() -> None:
+    assert TagsContext.get().current_tags == frozenset()
+    with tags("a"):
+        assert TagsContext.get().current_tags == {"a"}
+        with TagsContext(current_tags={"b"}):
+            assert current_tags() == {"b"}
+        assert current_tags() == {"a"}
+
+
+def test_the_context_of_a_flow_has_two_names() -> None:
+    assert context.EngineContext is FlowRunContext

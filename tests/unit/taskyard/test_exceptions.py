@@ -35,6 +35,12 @@ def test_every_exception_is_in_the_documented_tree(kind: type[TaskyardError]) ->
         (exceptions.FlowRunTimeoutError, TimeoutError),
         (exceptions.PausedRun, exceptions.UnfinishedRun),
         (exceptions.UpstreamTaskError, exceptions.UnfinishedRun),
+        (exceptions.SignatureMismatchError, exceptions.ParameterBindError),
+        (exceptions.NotPicklable, exceptions.SerializationError),
+        (exceptions.NotSerializable, exceptions.SerializationError),
+        (exceptions.RunNotFound, exceptions.ObjectNotFound),
+        (exceptions.FlowRunWaitTimeout, TimeoutError),
+        (exceptions.InvalidNameError, ValueError),
     ],
 )
 def test_exceptions_are_also_what_python_calls_them(kind: type[Exception], builtin: type[Exception]) -> None:
@@ -43,6 +49,9 @@ def test_exceptions_are_also_what_python_calls_them(kind: type[Exception], built
 
 def test_b3_signals_are_not_swallowed_by_except_exception() -> None:
     assert not issubclass(TerminationSignal, Exception)
+    for kind in (exceptions.FlowCancelled, exceptions.RunCancelled):
+        assert issubclass(kind, exceptions.TaskyardSignal)
+        assert not issubclass(kind, Exception)
     assert pickle.loads(pickle.dumps(TerminationSignal(15))).signal == 15
 
 
@@ -52,3 +61,21 @@ def test_row_39_a_bad_call_names_both_sides() -> None:
         "cannot bind the arguments of 'f': too many positional arguments. Its signature is '(x)', but it "
         "received 2 positional arguments and the keywords ['y']."
     )
+
+
+def test_the_root_has_the_name_that_ported_programs_catch() -> None:
+    assert exceptions.TaskyardException is TaskyardError
+
+
+@pytest.mark.parametrize(
+    "name", ["MissingResult", "UnfinishedRun", "FailedRun", "CrashedRun", "CancelledRun"]
+)
+def test_what_ends_runs_is_below_the_root(name: str) -> None:
+    assert issubclass(getattr(exceptions, name), exceptions.TaskyardException)
+
+
+def test_a_name_of_prefect_is_explained_after_both_replacements_too() -> None:
+    with pytest.raises(ImportError, match="it is TaskyardError here"):
+        exec("from taskyard.exceptions import TaskyardHTTPStatusError")
+    with pytest.raises(ImportError, match="it is TaskyardFuture here"):
+        exec("from taskyard.futures import TaskyardWrappedFuture")

@@ -8,15 +8,17 @@ from uuid import UUID
 import pytest
 from support.loopback import LoopbackSession
 
-from taskyard.exceptions import RunNotFound
+from taskyard import futures
+from taskyard.exceptions import RunNotFound, UpstreamTaskError
 from taskyard.futures import (
     Future,
     FutureList,
-    PrefectFuture,
-    PrefectFutureList,
     as_completed,
+    resolve_futures_to_results,
+    resolve_futures_to_states,
     wait,
 )
+from taskyard.utilities.annotations import opaque, quote, unmapped
 from taskyard_api.v1 import common_pb2, failure_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract import pickling, references
@@ -240,6 +242,43 @@ def test_a_large_result_is_fetched_when_asked_for(session: LoopbackSession) -> N
     assert asyncio.run(future.aresult()) == "large"  # type: ignore[comparison-overlap]
 
 
-def test_the_names_of_ported_programs_exist() -> None:
-    assert PrefectFuture is Future
-    assert PrefectFutureList is FutureList
+def test_row_54_the_names_of_ported_programs_mean_the_one_class() -> None:
+    for name in ("PrefectFuture", "TaskyardFuture", "TaskyardConcurrentFuture", "TaskyardTaskRunFuture"):
+        assert getattr(futures, name) is Future
+    for name in ("PrefectFutureList", "TaskyardFutureList"):
+        assert getattr(futures, name) is FutureList
+    assert futures.PrefectDistributedFuture is futures.TaskyardDistributedFuture
+    assert futures.DoneAndNotDoneFutures is futures.DoneAndNotDone
+    for kind in (futures.TaskyardDistributedFuture, futures.TaskyardFlowRunFuture):
+        assert issubclass(kind, Future)
+        assert kind.__module__ == "taskyard.futures"
+
+
+def test_row_51_waiting_in_a_loop_returns_the_state_and_none_after_a_timeout(
+    session: LoopbackSession,
+) -> None:
+    async def main() -> tuple[bool, object, int]:
+        state = await settled(session, 1).wait_async(timeout=0)
+        return (
+            state is not None and state.is_completed(),
+            await future_of(session).wait_async(timeout=0),
+            await settled(session, 2).result_async(),
+        )
+
+    assert asyncio.run(main()) == (True, None, 2)
+
+
+def test_row_56_futures_in_values_are_resolved_to_states_and_results(session: LoopbackSession) -> None:
+    good, bad = settled(session, 1), failed(session, ValueError("no"))
+    states = resolve_futures_to_states({"a": [good, (bad, "x")], "b": unmapped(good), "c": quote(bad)})
+    assert [state.name for state in (states["a"][0], states["a"][1][0], states["b"].value)] == [
+        "Completed",
+        "Failed",
+        "Completed",
+    ]
+    assert (states["a"][1][1], states["c"].value) == ("x", bad)
+    assert resolve_futures_to_results([good, {"b": (good,)}, opaque(good)]) == [1, {"b": (1,)}, opaque(1)]
+    value = [1, {"b": quote(2)}]
+    assert resolve_futures_to_results(value) is value
+    with pytest.raises(UpstreamTaskError, match="no"):
+        resolve_futures_to_results([good, bad])

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -64,3 +65,23 @@ def test_unknown_attributes_name_the_known_ones() -> None:
 def test_attributes_are_listed() -> None:
     assert "run_count" in dir(runtime.task_run)
     assert "flow_name" in dir(runtime.flow_run)
+
+
+def test_row_68_a_flow_knows_the_flow_run_around_it() -> None:
+    inner = FlowRun(FLOW_ID, "inner")
+    with FlowRunContext(None, FlowRun(b"o" * 16, "outer")):
+        assert runtime.flow_run.parent_flow_run_id is None
+        with FlowRunContext(None, inner):
+            assert runtime.flow_run.parent_flow_run_id == str(UUID(bytes=b"o" * 16))
+    with TaskRunContext(None, TaskRun(TASK_ID, "f-0", flow_run_id=b"o" * 16)), FlowRunContext(None, inner):
+        assert runtime.flow_run.parent_flow_run_id == str(UUID(bytes=b"o" * 16))
+    with TaskRunContext(None, TaskRun(TASK_ID, "f-0")), FlowRunContext(None, inner):
+        assert runtime.flow_run.parent_flow_run_id is None
+
+
+def test_row_68_runs_without_a_schedule_were_to_start_when_they_did() -> None:
+    run = FlowRun(FLOW_ID, "brave-otter")
+    with FlowRunContext(None, run):
+        assert runtime.flow_run.scheduled_start_time == run.start_time
+    before = datetime.now(UTC)
+    assert before <= runtime.flow_run.scheduled_start_time <= datetime.now(UTC)

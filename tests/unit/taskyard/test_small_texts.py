@@ -37,6 +37,6 @@ def test_a_future_lists_what_programs_use() -> None:
             "get_state",
             "result",
         ),
-        *("state", "task_run_id", "wait"),
+        *("result_async", "state", "task_run_id", "wait", "wait_async"),
     }
     assert future.run_id == b"r" * 16

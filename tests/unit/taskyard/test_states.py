@@ -196,3 +196,63 @@ def test_states_survive_pickling() -> None:
 
 def test_details_show_only_what_is_known() -> None:
     assert repr(StateDetails(cache_key="k")) == "StateDetails(cache_key='k')"
+
+
+def test_b1_5_the_exception_of_a_state() -> None:
+    error = ValueError("no")
+    assert states.get_state_exception(Failed(data=error)) is error
+    assert states.get_state_exception(Failed(data=[Completed(), Failed(data=error)])) is error
+    crashed = states.get_state_exception(states.Crashed(message="gone"))
+    assert (type(crashed), str(crashed)) == (CrashedRun, "gone")
+    assert asyncio.run(states.aget_state_exception(Failed(data=error))) is error
+    for other in (Completed(), states.Running()):
+        with pytest.raises(ValueError, match="Expected failed or crashed state got"):
+            states.get_state_exception(other)
+
+
+def test_b1_5_a_state_raises_if_it_was_not_successful() -> None:
+    for other in (Completed(), states.Running(), states.Paused()):
+        states.raise_state_exception(other)
+    with pytest.raises(ValueError, match="no"):
+        states.raise_state_exception(Failed(data=ValueError("no")))
+    with pytest.raises(CancelledRun, match="unwanted"):
+        asyncio.run(states.araise_state_exception(states.Cancelled(message="unwanted")))
+
+
+def test_a_group_counts_its_states() -> None:
+    group = states.StateGroup([Completed(), Failed(), states.Crashed(), states.Running(), states.Paused()])
+    assert (group.total_count, group.final_count, group.not_final_count) == (5, 3, 2)
+    assert (group.fail_count, group.paused_count, group.cancelled_count) == (2, 1, 0)
+    assert (group.all_completed(), group.any_failed(), group.any_paused(), group.any_cancelled()) == (
+        False,
+        True,
+        True,
+        False,
+    )
+    assert repr(group).startswith("StateGroup<total=5, not_final=2, 'COMPLETED'=1, 'FAILED'=1")
+    assert states.StateGroup([Completed()]).all_completed()
+    assert states.StateGroup([Completed()]).all_final()
+
+
+def test_row_66_a_value_becomes_the_state_of_its_run() -> None:
+    by_hand = Failed(message="by hand")
+    assert asyncio.run(states.return_value_to_state(by_hand, result_store=None)) is by_hand
+    made = asyncio.run(states.return_value_to_state([Completed(), Failed()]))
+    assert (made.is_failed(), made.message) == (True, "1/2 states failed.")
+    assert asyncio.run(states.return_value_to_state(5)).result() == 5
+    assert asyncio.run(states.return_value_to_state(x for x in "ab")).result() == ["a", "b"]
+
+
+def test_an_exception_becomes_a_state() -> None:
+    error = ValueError("no")
+    failed = asyncio.run(states.exception_to_failed_state(error, message="Oh:", name="Bad"))
+    assert (failed.name, failed.message, failed.data) == ("Bad", "Oh: ValueError: no", error)
+    assert failed.state_details.retriable is False
+    try:
+        raise error
+    except ValueError:
+        assert asyncio.run(states.exception_to_failed_state()).data is error
+    with pytest.raises(ValueError, match="none is being handled"):
+        asyncio.run(states.exception_to_failed_state())
+    crashed = asyncio.run(states.exception_to_crashed_state(KeyboardInterrupt()))
+    assert (crashed.is_crashed(), crashed.message) == (True, "Execution was aborted by an interrupt signal.")

@@ -248,10 +248,19 @@ def checked_function(fn: object) -> Callable[..., Any]:
     """
     if not callable(fn):
         raise TypeError(f"'fn' must be callable, got {type(fn).__name__}")
-    for name in RESERVED_ARGUMENTS:
-        if name in signature_of(fn).parameters:
-            raise ReservedArgumentError(f"'{name}' is a reserved argument name and cannot be used.")
+    refuse_reserved_arguments(signature_of(fn), RESERVED_ARGUMENTS)
     return fn
+
+
+def refuse_reserved_arguments(signature: inspect.Signature, reserved: Iterable[str]) -> None:
+    """Refuse a function of which a parameter has one of some names.
+
+    Raises:
+        ReservedArgumentError: It has.
+    """
+    for name in reserved:
+        if name in signature.parameters:
+            raise ReservedArgumentError(f"'{name}' is a reserved argument name and cannot be used.")
 
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature:

@@ -11,7 +11,7 @@ from typing import Any
 
 from taskyard._engine.definitions.option_checks import function_name, signature_of
 from taskyard._missing_features import absent_arguments
-from taskyard.exceptions import ParameterBindError
+from taskyard.exceptions import ParameterBindError, SignatureMismatchError
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _EMPTY = inspect.Parameter.empty
@@ -68,11 +68,11 @@ class CallSignature:
         """Return parameters by name as arguments of a call.
 
         Raises:
-            ParameterBindError: A name is none of the function's.
+            SignatureMismatchError: A name is none of the function's.
         """
         unknown = sorted(set(parameters) - set(self.signature.parameters))
         if unknown:
-            raise ParameterBindError(
+            raise SignatureMismatchError(
                 f"'{self.fn_name}' has no parameters named {', '.join(unknown)}; its signature is "
                 f"'{self.signature}'"
             )

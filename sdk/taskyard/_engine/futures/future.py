@@ -131,6 +131,14 @@ class Future(HeldRun, Generic[R]):
             return await asyncio.to_thread(self._final_state)
         return self._final_state()
 
+    async def wait_async(self, timeout: float | None = None) -> State[R] | None:
+        """Wait for the run like `wait`, without blocking the event loop."""
+        return await self.await_state() if await wait_async(self, timeout) else None
+
+    async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """Wait for the run and return its value: another name of `aresult`."""
+        return await self.aresult(timeout, raise_on_failure)
+
     @property
     def state(self) -> State[R]:
         """The state of the run now: a property that asks the control plane, see `get_state`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskyard._data.values.containers import with_parts
+from taskyard._durable_names import public
 from taskyard._engine.futures.future import Future
 from taskyard.exceptions import UpstreamTaskError
 from taskyard.utilities.annotations import Annotation, allow_failure, opaque, quote
@@ -37,9 +38,53 @@ def without_futures(value: Any, by: Callable[[Future[Any]], Any]) -> Any:
     inside: set[int] = set()
 
     def changed(part: Any) -> Any:
-        return by(part) if isinstance(part, Future) else with_parts(part, changed, inside)
+        if isinstance(part, Future):
+            return by(part)
+        if isinstance(part, Annotation):
+            return part if isinstance(part, quote) and not _is_open(part) else rewrapped(part)
+        return with_parts(part, changed, inside)
+
+    def rewrapped(part: Annotation[Any]) -> Any:
+        inner = changed(part.value)
+        return part if inner is part.value else part.rewrap(inner)
 
     return changed(value)
+
+
+def _is_open(value: quote[Any]) -> bool:
+    return isinstance(value, opaque) and isinstance(value.value, Future)
+
+
+@public("taskyard.futures")
+def resolve_futures_to_states(expr: Any) -> Any:
+    """Return a value with each future in it, at any depth, replaced by the state its run ended in.
+
+    Looks into collections, dataclasses and pydantic models, and waits. What holds no future is returned as
+    the same object. Futures inside arguments of tasks need no such call.
+
+    Args:
+        expr: The value.
+    """
+    return without_futures(expr, _state_of)
+
+
+@public("taskyard.futures")
+def resolve_futures_to_results(expr: Any) -> Any:
+    """Return a value with each future in it, at any depth, replaced by the value of its run, like
+    `resolve_futures_to_states`.
+
+    Args:
+        expr: The value.
+
+    Raises:
+        UpstreamTaskError: A run did not complete; names it, and its error.
+    """
+    return without_futures(expr, lambda future: value_of(future, UpstreamKind.DATA))
+
+
+def _state_of(future: Future[Any]) -> Any:
+    future.wait()
+    return future.state
 
 
 def replaced(value: Any, by: Replace) -> Any:

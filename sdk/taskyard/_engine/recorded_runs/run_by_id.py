@@ -6,23 +6,22 @@ a worker that waits here lets another one have its place, as when it waits for a
 
 import logging
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from taskyard._data.runs.recorded import RunLogs
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
+from taskyard._engine.submission.futures_by_id import WORDS, id_of
 from taskyard._engine.submission.scope import current_scope, outside_scope
 from taskyard._network.server.run_watch import RunWatch
 from taskyard.context import current_context
-from taskyard.exceptions import RunNotFound, TaskyardError
+from taskyard.exceptions import FlowRunWaitTimeout, RunNotFound, TaskyardError
 from taskyard.logging import configure
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_api.v1.session_service_pb2 import LogBatch
 from taskyard_contract.encodings import decode_payload
 from taskyard_contract.states import FIRST_FINAL, RunKind, shown_as
-
-_WORDS: Final = {RunKind.TASK: "task", RunKind.FLOW: "flow"}
 
 
 class RunById:
@@ -38,7 +37,7 @@ class RunById:
         Raises:
             ValueError: The text is no id.
         """
-        self._id = run_id if isinstance(run_id, UUID) else _parsed(run_id)
+        self._id = id_of(run_id)
         self._kind = kind
         self._scope = current_scope() or outside_scope()
 
@@ -50,7 +49,7 @@ class RunById:
         """
         run = self._scope.session.client().get_run(self._id.bytes, include_result=True)
         if int(run.kind) != self._kind:
-            other = _WORDS[RunKind(run.kind)]
+            other = WORDS[RunKind(run.kind)]
             raise RunNotFound(f"{self} does not exist: it is a {other} run, see taskyard.{other}_runs")
         return run
 
@@ -69,7 +68,7 @@ class RunById:
             with_log: Whether to show its log as it grows.
 
         Raises:
-            TimeoutError: It did not end in time.
+            TimeoutError: It did not end in time; of a flow run it is a `FlowRunWaitTimeout`.
             RunNotFound: There is no such run of this kind.
             ValueError: The code that waits belongs to the run.
         """
@@ -122,19 +121,20 @@ class RunById:
 
     def _watch(self, awaited: AwaitedRun, log_states: bool, with_log: bool) -> RunWatch:
         configure()
-        told = _StateLog(_WORDS[self._kind]) if log_states else None
+        told = _StateLog(WORDS[self._kind]) if log_states else None
         return RunWatch(self._scope.session.client(), awaited, told, with_log=with_log)
 
     def _ended(self, awaited: AwaitedRun, in_time: bool, timeout: float | None) -> run_service_pb2.Run:
         if not in_time:
-            raise TimeoutError(f"{self} did not end within {timeout} seconds")
+            kind = FlowRunWaitTimeout if self._kind == RunKind.FLOW else TimeoutError
+            raise kind(f"{self} did not end within {timeout} seconds")
         if isinstance(awaited.outcome, TaskyardError):
             raise awaited.outcome
         return self.read()
 
     def __str__(self) -> str:
         """Name it for people."""
-        return f"{_WORDS[self._kind]} run {self._id}"
+        return f"{WORDS[self._kind]} run {self._id}"
 
 
 class _StateLog:
@@ -150,10 +150,3 @@ class _StateLog:
         if state != self._last:
             self._last = state
             self._logger.info("%s run '%s' is %s", self._word, run.name, state)
-
-
-def _parsed(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no id of a run: 32 digits, as its record has them") from None

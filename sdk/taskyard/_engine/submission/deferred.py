@@ -8,11 +8,10 @@ from typing import Any
 from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.served_names import served_as
 from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import Packed, add_order, offload, pack_large
+from taskyard._engine.submission.futures_by_id import TaskyardDistributedFuture
 from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.scope import current_scope, outside_scope
-from taskyard._engine.submission.submitting import future_of
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.announcing import outlive
 from taskyard._network.session.refusals import error_of
@@ -25,7 +24,7 @@ from taskyard_contract.id_factory import new_id
 
 def submit_deferred(
     task: TaskDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: object = None
-) -> Future[Any]:
+) -> TaskyardDistributedFuture[Any]:
     """Submit a run by a unary call and watch it from this process's session.
 
     Raises:
@@ -58,7 +57,7 @@ def submit_deferred(
         request.blobs.append(common_pb2.InlineBlob(digest=template.digest, data=template.code))
     for refused in session.client().submit_runs(request).refused:
         raise error_of(refused)
-    future = future_of(task, run.run_id, scope)
+    future: TaskyardDistributedFuture[Any] = TaskyardDistributedFuture(run.run_id, scope, task.reading)
     session.watch(future)
     return future
 

@@ -25,6 +25,11 @@ class RunCalls(Calling):
         request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=include_result, view=view)
         return self._call(lambda: self._runs().GetRun(request, timeout=self._seconds)).run
 
+    async def get_result_async(self, run_id: bytes) -> run_service_pb2.Run:
+        """Read one run with its result, on the loop thread."""
+        request = run_service_pb2.GetRunRequest(run_id=run_id, include_result=True)
+        return (await translated(self._work(lambda: self._runs().GetRun(request, timeout=self._seconds)))).run
+
     def wait_run(self, run_id: bytes, timeout: float) -> run_service_pb2.Run:
         """Wait until a run has ended, at most `timeout` seconds, and read it."""
         return self._call(self._waiting(run_id, timeout)).run

@@ -124,3 +124,53 @@ class RunWatch:
                 if shown:
                     raise  # from the beginning it would be shown twice
                 await asyncio.sleep(error.retry_after or 1.0)
+
+
+class ResultWatch(RunWatch):
+    """The same for who wants the result: the awaited run is settled with it, or with its failure."""
+
+    def __init__(self, client: Client, awaited: AwaitedRun, own: AwaitedRun | None = None) -> None:
+        """Prepare a watch.
+
+        Args:
+            client: Calls of the run's control plane.
+            awaited: Is settled by how the run ended.
+            own: The same run as one of this process, whose session hears of its end.
+        """
+        super().__init__(client, awaited)
+        self._own = own
+
+    async def _followed(self) -> pb.RunOutcome:
+        if self._own is None:
+            await super()._followed()
+        else:
+            await self._until_told(self._own)
+        return outcome_of(await self._client.get_result_async(self._awaited.run_id))
+
+    async def _until_told(self, own: AwaitedRun) -> None:
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(told.set)
+
+        own.when_settled(tell)
+        try:
+            await told.wait()
+        finally:
+            own.forget(tell)
+
+
+def outcome_of(run: run_service_pb2.Run) -> pb.RunOutcome:
+    """Return how a run ended whose record was read with its result, as sessions are told it."""
+    return pb.RunOutcome(
+        run_id=run.run_id,
+        state=run.state,
+        reason=run.reason,
+        state_name=run.state_name,
+        message=run.message,
+        result=run.result if run.HasField("result") else None,
+        failure=run.failure if run.HasField("failure") else None,
+        ended_us=run.ended_us,
+        run_name=run.name,
+        attempt=run.attempt,
+    )

@@ -182,9 +182,9 @@ class InFlight:
         # Copied in one step, because the loop's thread takes runs out meanwhile.
         return list(self._outstanding.copy().values() if most is None else oldest(self._outstanding, most))
 
-    def is_outstanding(self, run_id: bytes) -> bool:
-        """Say whether a run is one of this session that has not ended."""
-        return run_id in self._outstanding
+    def unended(self, run_id: bytes) -> AwaitedRun | None:
+        """Return the run of this session that has an id, if it has not ended."""
+        return self._outstanding.get(run_id)
 
     def failed(self) -> bool:
         """Say whether the session is over, for whoever waits for room in the outbox."""

@@ -149,6 +149,10 @@ class Session:
         """Settle `run` by the outcome of a run that was submitted elsewhere."""
         self.in_flight.watch([run])
 
+    def unended(self, run_id: bytes) -> AwaitedRun | None:
+        """Return the run of this session that has an id, if it has not ended: it may be on its way still."""
+        return self.in_flight.unended(run_id)
+
     def read_again(self, run: AwaitedRun, dropped: Dropped) -> AwaitedRun:
         """Ask for an outcome that was dropped, and for those that are probably wanted next.
 

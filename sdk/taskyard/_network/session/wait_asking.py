@@ -71,8 +71,8 @@ class WaitAsking:
         if channel is None:
             self._watch.disturbed()
         elif self._watch.look(self._clock(), self._in_flight.news) and channel is not self._unable:
-            is_ours = self._in_flight.is_outstanding
-            waiting = {run_id: context for run_id, context in unfinished().items() if is_ours(run_id)}
+            own = self._in_flight.unended
+            waiting = {run_id: context for run_id, context in unfinished().items() if own(run_id) is not None}
             if waiting:
                 self._watch.asked(self._clock())
                 await self._ask(channel, waiting)

@@ -1,0 +1,33 @@
+"""What programs can import, module by module: ``python -m support.public_names`` in ``tests`` prints it."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import taskyard
+
+ROOMS = {"taskyard.cli", "taskyard.logging", "taskyard.runtime"}
+"""Packages whose modules are no doors of their own, apart from `DOORS`."""
+DOORS = {"taskyard.runtime.flow_run", "taskyard.runtime.task_run"}
+
+
+def public_modules() -> Iterator[str]:
+    """Yield the modules that programs import from, in order."""
+    yield "taskyard"
+    for found in sorted(pkgutil.walk_packages(taskyard.__path__, "taskyard."), key=lambda each: each.name):
+        name, outer = found.name, found.name.rpartition(".")[0]
+        private = any(part.startswith("_") for part in name.split("."))
+        inside = any(outer == room or outer.startswith(f"{room}.") for room in ROOMS)
+        if not private and name != "taskyard.cli" and (name in DOORS or not inside):
+            yield name
+
+
+def public_names() -> Iterator[str]:
+    """Yield all names, as ``module.name``."""
+    for module in public_modules():
+        for name in sorted(importlib.import_module(module).__all__):
+            yield f"{module}.{name}"
+
+
+if __name__ == "__main__":
+    print("\n".join(public_names()))
