@@ -6,9 +6,17 @@ from collections.abc import Iterator
 
 import taskyard
 
-ROOMS = {"taskyard.cli", "taskyard.logging", "taskyard.runtime"}
+ROOMS = {
+    *("taskyard.blocks", "taskyard.cli", "taskyard.client.orchestration", "taskyard.client.reading"),
+    *("taskyard.logging", "taskyard.runtime", "taskyard.testing"),
+}
 """Packages whose modules are no doors of their own, apart from `DOORS`."""
-DOORS = {"taskyard.runtime.flow_run", "taskyard.runtime.task_run"}
+DOORS = {
+    *("taskyard.blocks.core", "taskyard.blocks.fields", "taskyard.blocks.system"),
+    *("taskyard.runtime.flow_run", "taskyard.runtime.task_run", "taskyard.testing.utilities"),
+}
+INSIDE = {"taskyard.cli", "taskyard.client.reading"}
+"""Packages that are no doors either."""
 
 
 def public_modules() -> Iterator[str]:
@@ -18,7 +26,7 @@ def public_modules() -> Iterator[str]:
         name, outer = found.name, found.name.rpartition(".")[0]
         private = any(part.startswith("_") for part in name.split("."))
         inside = any(outer == room or outer.startswith(f"{room}.") for room in ROOMS)
-        if not private and name != "taskyard.cli" and (name in DOORS or not inside):
+        if not private and name not in INSIDE and (name in DOORS or not inside):
             yield name
 
 

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._missing_features import absent_names
 
-_MODULES: Final = frozenset(["core", "fields", "system"])
+__all__ = ["core", "fields", "system"]
+
+_MODULES: Final = frozenset(__all__)
 
 if not TYPE_CHECKING:  # type checkers would stop checking names
     _absent = absent_names(__name__)
