@@ -237,8 +237,8 @@ class History:
             await self.look()
 
     async def sweep(self, _: None) -> None:
-        await self.removal.sweep(self.world.owner.retention._pause)
-        if await self.removal.remove_orphans(self.world.owner.retention._pause):
+        await self.removal.sweep(self.world.owner.retention._pace.pause)
+        if await self.removal.remove_orphans(self.world.owner.retention._pace.pause):
             event("orphans were removed")
 
     async def pass_time(self, seconds: float) -> None:
@@ -317,7 +317,7 @@ class History:
             self.world.clock.seconds += GRACE
         assert not self.blobs.blobs
         assert not self.world.shard.leaving.due_us
-        assert await self.removal.kept_bytes(self.world.owner.retention._pause) == []
+        assert await self.removal.kept_bytes(self.world.owner.retention._pace.pause) == []
 
 
 async def play(history: History, what: list[tuple[str, Any]]) -> None:

@@ -407,11 +407,11 @@ def test_a_run_that_waits_for_its_next_attempt_says_when_that_is_due(
 ) -> None:
     future = fail.with_options(name="again", retries=1, retry_delay_seconds=600).delay(1)
     deadline = time.monotonic() + 30
-    while (run := client.read_task_run(future.task_run_id)).state_name != "AwaitingRetry":
+    while (run := client.read_task_run(future.task_run_id)).next_scheduled_start_time is None:
         assert time.monotonic() < deadline, run
         time.sleep(0.01)
+    assert run.state_name == "AwaitingRetry"
     assert (run.state_type, run.run_count, run.end_time) == (StateType.SCHEDULED, 1, None)
-    assert run.next_scheduled_start_time is not None
     assert run.created is not None
     assert run.next_scheduled_start_time - run.created > timedelta(seconds=590)
     scheduled = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.SCHEDULED]))
