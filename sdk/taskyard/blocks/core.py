@@ -16,7 +16,7 @@ from taskyard._async_dispatch import dispatched
 from taskyard._missing_features import absent_names
 from taskyard._network.server.kept_documents import KeptDocuments, kept_documents
 from taskyard.blocks import stored
-from taskyard.blocks.contents import put_together, rebuilt, secret_paths_in, take_apart
+from taskyard.blocks.contents import Path, put_together, rebuilt, secret_paths_in, take_apart
 from taskyard.blocks.kept_secret import half_made, hidden, without_input
 from taskyard.blocks.types import (
     InvalidBlockRegistration,
@@ -284,9 +284,7 @@ class Block(BaseModel, ABC):
         return block
 
     @classmethod
-    def _validated(
-        cls, data: dict[str, Any], name: str, validate: bool, secret_paths: list[stored.Path]
-    ) -> Self:
+    def _validated(cls, data: dict[str, Any], name: str, validate: bool, secret_paths: list[Path]) -> Self:
         try:
             block, valid = cls.model_validate(data), True
         except ValidationError as failed:

@@ -132,7 +132,7 @@ def test_what_is_registered_of_a_type_has_no_secret_default() -> None:
     class Defaults(Block):
         token: SecretStr = "hunter2"  # type: ignore[assignment]
         headers: dict[str, SecretStr] = {"a": "hunter2"}  # type: ignore[dict-item]  # noqa: RUF012
-        inner: Inner = {"token": "hunter2"}  # type: ignore[assignment]
+        inner: Inner = {"token": "hunter2"}  # type: ignore[assignment]  # noqa: RUF012
         port: int = 5432
 
     said = json.dumps(said_of(Defaults))
