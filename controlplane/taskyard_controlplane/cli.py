@@ -245,6 +245,11 @@ def _keys_of(options: argparse.Namespace) -> KeyRing | None:
         ring.newest()
     except SecretUnreadable as error:
         raise InvalidSettings(str(error)) from None
+    if path and ring.is_open_to_others():
+        logging.getLogger(__name__).warning(
+            "others can read the file of keys %s, and with it all secrets; make it readable for the user of"
+            " this server alone: chmod 600", path,
+        )  # fmt: skip
     return ring
 
 

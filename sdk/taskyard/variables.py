@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskyard._async_dispatch import dispatched
 from taskyard._missing_features import absent_names
-from taskyard._network.server.kept_documents import kept_documents
+from taskyard._network.server.kept_documents import kept_documents, not_understood
 
 if TYPE_CHECKING:
     from taskyard._network.server.kept_documents import KeptDocuments
@@ -85,7 +85,7 @@ class Variable:
 
 
 def _value(name: str, default: Any) -> Any:
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         return default  # there is none of such a name
     found = kept_documents(KIND).get(name)
     return default if found is None else variable_of(found).value
@@ -114,13 +114,24 @@ def store_variable(documents: "KeptDocuments", variable: Variable, overwrite: bo
 
 
 def variable_of(document: "Document") -> Variable:
-    """Return the variable that a document is."""
-    said = json.loads(document.body)
-    return Variable(document.name, said["value"], said["tags"])
+    """Return the variable that a document is.
+
+    Raises:
+        TaskyardError: It is written otherwise, by a program of another kind.
+    """
+    try:
+        said = json.loads(document.body)
+        return Variable(document.name, said["value"], list(said["tags"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise not_understood(KIND, document.name) from None
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
 
 
 def _removed(name: str) -> bool:
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         return False
     return kept_documents(KIND).delete(name)
 

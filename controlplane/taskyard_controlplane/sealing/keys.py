@@ -9,6 +9,7 @@ import base64
 import binascii
 import os
 import secrets
+import stat
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -89,6 +90,10 @@ class KeyRing:
         if not keys:
             raise SecretUnreadable(f"this server keeps no secrets, because it has no key: {HOW}")
         return keys[0]
+
+    def is_open_to_others(self) -> bool:
+        """Say whether the keys are in a file that others than its user and its group can read. Blocks."""
+        return self._path is not None and bool(self._path.stat().st_mode & stat.S_IROTH)
 
     def named(self, key_id: bytes) -> Key:
         """Return the key that something was encrypted with. Blocks.

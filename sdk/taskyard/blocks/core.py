@@ -16,7 +16,8 @@ from taskyard._async_dispatch import dispatched
 from taskyard._missing_features import absent_names
 from taskyard._network.server.kept_documents import KeptDocuments, kept_documents
 from taskyard.blocks import stored
-from taskyard.blocks.contents import put_together, rebuilt, take_apart
+from taskyard.blocks.contents import Path, put_together, rebuilt, secret_paths_in, take_apart
+from taskyard.blocks.kept_secret import half_made, hidden, without_input
 from taskyard.blocks.types import (
     InvalidBlockRegistration,
     UnknownBlockType,
@@ -64,7 +65,10 @@ class Block(BaseModel, ABC):
 
     def __init__(self, **data: Any) -> None:
         """Make a block that is not saved."""
-        super().__init__(**data)
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise without_input(error) from None
         self.block_initialization()
 
     @classmethod
@@ -274,17 +278,17 @@ class Block(BaseModel, ABC):
             return cast(Block, class_of(slug).model_validate(data))
 
         data = rebuilt(put_together(found.data, found.secret), named, inline)
-        block = block_class._validated(data, found.name, validate)
+        block = block_class._validated(data, found.name, validate, secret_paths_in(found.secret))
         block._block_document_id, block._block_document_name = found.id, found.name
         block._is_anonymous = found.anonymous
         return block
 
     @classmethod
-    def _validated(cls, data: dict[str, Any], name: str, validate: bool) -> Self:
+    def _validated(cls, data: dict[str, Any], name: str, validate: bool, secret_paths: list[Path]) -> Self:
         try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            slug = cls.get_block_type_slug()
+            block, valid = cls.model_validate(data), True
+        except ValidationError as failed:
+            error, slug = without_input(failed), cls.get_block_type_slug()
             if validate:
                 raise RuntimeError(
                     f"Unable to load {name!r} of block type {slug!r} due to failed validation. To load"
@@ -297,7 +301,11 @@ class Block(BaseModel, ABC):
                 " `overwrite=True` before it is used.",
                 stacklevel=4,
             )
-            return cls.model_construct(**{**dict.fromkeys(wrong), **data})
+            made = half_made(cls, {**dict.fromkeys(wrong), **data})
+            block, valid = cls.model_construct(**made), False
+        for path in secret_paths:
+            hidden(block, path, everything=not valid)
+        return block
 
     @classmethod
     def _delete(cls, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
-from taskyard._network.server.kept_documents import KeptDocuments, kept_documents
+from taskyard._network.server.kept_documents import KeptDocuments, kept_documents, not_understood
 from taskyard.blocks.contents import Parts, Path
 
 if TYPE_CHECKING:
@@ -124,9 +124,17 @@ def write_type(documents: KeptDocuments, slug: str, said: dict[str, Any]) -> Non
 
 
 def block_of(document: "Document") -> StoredBlock:
-    """Return the block that a document is."""
+    """Return the block that a document is.
+
+    Raises:
+        TaskyardError: It is written otherwise, by a program of another kind.
+    """
     slug, _, name = document.name.partition("/")
-    said = json.loads(document.body)
-    return StoredBlock(
-        UUID(said["id"]), slug, name, said["anonymous"], said["data"], document.secret, said["secret_paths"]
-    )
+    try:
+        said = json.loads(document.body)
+        block_id, anonymous, data, paths = (said[key] for key in ("id", "anonymous", "data", "secret_paths"))
+        return StoredBlock(
+            UUID(block_id), slug, name, bool(anonymous), dict(data), document.secret, list(paths)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise not_understood(BLOCK, document.name) from None

@@ -36,7 +36,7 @@ class Secret(Block, Generic[T]):
         if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
             try:
                 return json.loads(value)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 pass  # it only begins like one
         return value
 

@@ -97,6 +97,13 @@ def _schema(block_class: BlockClass) -> dict[str, Any] | None:
 
         ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # pydantic's
 
+        def default_schema(self, schema: Any) -> dict[str, Any]:
+            """Leave out defaults that may be secret: what is registered of a type is not."""
+            made = super().default_schema(schema)
+            if "writeOnly" in str(made) or "$ref" in str(made):
+                made.pop("default", None)
+            return made
+
     try:
         schema: dict[str, Any] = block_class.model_json_schema(schema_generator=Quiet)
     except PydanticInvalidForJsonSchema:  # a field of a type that JSON has nothing for

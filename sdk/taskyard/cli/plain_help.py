@@ -62,7 +62,7 @@ class Commands(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
         """Return what makes a function a command of this name."""
-        return super().command(name, cls=PlainCommand, **settings)
+        return super().command(name, **{"cls": PlainCommand, **settings})
 
 
 def at_least(least: float) -> Callable[[float | None], float | None]:

@@ -246,6 +246,7 @@ def test_logs_are_those_of_the_runs_that_are_meant(made: Made, client: SyncTasky
     assert outside in client.read_logs(warnings)
     backwards = client.read_logs(of_flow, sort=LogSort.TIMESTAMP_DESC)
     assert backwards[0].timestamp >= backwards[-1].timestamp
+    assert client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[made.outer, made.outer]))) == logs
     assert client.read_logs(of_flow, limit=1, offset=1) == logs[1:2]
     assert client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[uuid4()]))) == []
 

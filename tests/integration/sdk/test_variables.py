@@ -62,6 +62,8 @@ def test_what_is_not_there_has_the_default(plane: Plane, name: str) -> None:
     assert Variable.get(name) is None
     assert Variable.get(name, 7) == 7
     assert Variable.get("Not A Name", 7) == 7
+    assert Variable.get("a" * 600, 7) == 7
+    assert Variable.unset("a" * 600) is False
 
 
 def test_a_variable_is_not_overwritten_by_accident(plane: Plane, name: str) -> None:
@@ -158,9 +160,9 @@ def test_of_many_that_set_one_anew_one_succeeds(plane: Plane, name: str) -> None
 
 
 def test_many_that_overwrite_all_come_through(plane: Plane, name: str) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda number: Variable.set(name, number, overwrite=True), range(12)))
-    assert Variable.get(name) in range(12)
+    with ThreadPoolExecutor(64) as threads:  # more than attempts: each success is a failure of all others
+        list(threads.map(lambda number: Variable.set(name, number, overwrite=True), range(64)))
+    assert Variable.get(name) in range(64)
 
 
 def test_they_outlive_the_server(plane: Plane, name: str) -> None:

@@ -181,3 +181,15 @@ def test_keys_that_are_none_are_a_usage_error(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(InvalidSettings, match="key 1 in TASKYARD_SECRET_KEY is not 32 bytes") as caught:
         serve_settings(_parser().parse_args(serve))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_of_keys_that_all_can_read_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(KEY)
+    file.chmod(mode)
+    serve_settings(_parser().parse_args(["serve", "--database", "sqlite://", "--secret-key-file", str(file)]))
+    assert (f"others can read the file of keys {file}" in caplog.text) is warned
+    assert KEY not in caplog.text

@@ -2,7 +2,7 @@
 
 Arguments in Python's own encoding are a pickle, and to read one is to execute what is in it, in an
 interpreter that has the program's modules. Here nothing is executed or imported: what is none of Python's
-plain values is replaced by a stand-in, which shows the name of its class and its plain attributes.
+plain values is replaced by a stand-in, which shows the name of its class and its plain public attributes.
 """
 
 import io
@@ -84,7 +84,14 @@ class _StandIn(metaclass=_Named):
 
     def __repr__(self) -> str:
         fields = getattr(self, "_fields", {})  # pickles of old protocols make objects without `__init__`
-        return f"{self.shown}({', '.join(f'{name}={_field(value)}' for name, value in fields.items())})"
+        # What is private is not told: it is where classes for secrets, such as pydantic's, have these.
+        parts = [f"{name}={_field(value)}" for name, value in fields.items() if not _is_private(name)]
+        hides = len(parts) < len(fields)
+        return f"{self.shown}({', '.join([*parts, '...'] if hides else parts)})"
+
+
+def _is_private(name: object) -> bool:
+    return str(name).startswith("_")
 
 
 def _field(value: Any) -> str:

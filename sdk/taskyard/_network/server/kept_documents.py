@@ -4,22 +4,29 @@ Invariant: nothing is overwritten that the decision has not seen.
 """
 
 import os
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from taskyard import settings
 from taskyard._network.server.document_calls import NEW, DocumentCalls
 from taskyard._network.server.locating import locator
 from taskyard._network.server.loop_thread import at_exit, loop_thread, not_at_exit
-from taskyard_contract.errors import VersionConflict
+from taskyard_contract.errors import TaskyardError, VersionConflict
 
 if TYPE_CHECKING:
     from taskyard_api.v1.document_service_pb2 import Document
 
-ATTEMPTS: Final = 20
+ATTEMPTS: Final = 40
 """Each one that fails is a change of somebody else that came through: so many in a row are no accident."""
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 3.0
+"""Seconds at most before another attempt, drawn by lot: hundreds that change one document at once get through
+only when they come apart, since of all that have seen the same version one succeeds."""
 
+T = TypeVar("T")
 Decide = Callable[["Document | None"], tuple[bytes, bytes] | None]
 """Returns the body and the secret that a document is to have, None to leave it; or raises."""
 
@@ -50,33 +57,48 @@ class KeptDocuments:
         Raises:
             VersionConflict: Others kept changing it.
         """
-        for left in reversed(range(ATTEMPTS)):
+
+        def attempt() -> None:
             found = self.get(name)
             content = decide(found)
-            if content is None:
-                return
-            try:
+            if content is not None:
                 version = NEW if found is None else found.version
                 self._calls.put_document(self._kind, name, version, *content)
-            except VersionConflict:
-                if not left:
-                    raise
-            else:
-                return
+
+        _until_first(attempt)
 
     def delete(self, name: str) -> bool:
         """Delete one; returns whether there was one."""
-        for left in reversed(range(ATTEMPTS)):
+
+        def attempt() -> bool:
             found = self.get(name)
-            if found is None:
-                return False
-            try:
+            if found is not None:
                 self._calls.delete_document(self._kind, name, found.version)
-                return True
-            except VersionConflict:
-                if not left:
-                    raise
-        return False
+            return found is not None
+
+        return _until_first(attempt)
+
+
+def _until_first(attempt: Callable[[], T]) -> T:
+    """Make a change, and make it once more when somebody else was faster.
+
+    Raises:
+        VersionConflict: Others were, again and again.
+    """
+    for number in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except VersionConflict:
+            time.sleep(random.uniform(0, min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)))
+    return attempt()
+
+
+def not_understood(kind: str, name: str) -> TaskyardError:
+    """Return the error of a document whose body says nothing, as programs of other kinds may write it."""
+    return TaskyardError(
+        f"what is stored of the {kind} '{name}' is not written as this release writes it; update this"
+        " program, or store it again"
+    )
 
 
 class _Connection(NamedTuple):

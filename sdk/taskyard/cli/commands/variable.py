@@ -1,17 +1,40 @@
 """``taskyard variable``: named values that programs share."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
 
 from taskyard.cli.exits import CliError
-from taskyard.cli.plain_help import Commands
+from taskyard.cli.plain_help import Commands, PlainCommand
 from taskyard.cli.server_option import ServerOption, calls_of
 from taskyard.cli.views.columns import Column
-from taskyard.cli.views.output import JsonOption, moment_cell, print_json, print_table
+from taskyard.cli.views.output import JsonOption, moment_cell, print_json, print_table, writable
 
 app = Commands(help="Look at variables, set and remove them.")
+
+_WITH_VALUES = ("--tag", "--server")
+_NEGATIVE = re.compile(r"-[0-9.]")
+
+
+class _Setting(PlainCommand):
+    """A command whose arguments may be negative numbers, which look like options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Move negative numbers behind "--", where no options are."""
+        if "--" not in args:
+            before = ["", *args]
+            numbers = [
+                place
+                for place, word in enumerate(args)
+                if _NEGATIVE.match(word) and before[place] not in _WITH_VALUES
+            ]
+            if numbers:
+                rest = [word for place, word in enumerate(args) if place not in numbers]
+                args = [*rest, "--", *(args[place] for place in numbers)]
+        return super().parse_args(ctx, args)
+
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The name of a variable.", show_default=False)
@@ -65,10 +88,10 @@ def get(name: NameArgument, server: ServerOption = "", as_json: JsonOption = Fal
         print_json(variable_document(found))
         return
     value = variable_of(found).value
-    print(value if isinstance(value, str) else json.dumps(value))
+    print(writable(value) if isinstance(value, str) else json.dumps(value))
 
 
-@app.command("set")
+@app.command("set", cls=_Setting)
 def set_(
     name: NameArgument,
     value: Annotated[
@@ -115,11 +138,15 @@ def _missing(name: str) -> str:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return text
 
 
+def _no_constant(word: str) -> None:
+    raise ValueError(word)  # NaN and Infinity, which Python reads and JSON does not have
+
+
 def _shown(value: Any) -> str:
     """Return a value on one line."""
-    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+    return writable(" ".join(value.split())) if isinstance(value, str) else json.dumps(value)

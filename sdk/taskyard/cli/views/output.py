@@ -48,7 +48,23 @@ def console() -> "Console":
 
 def print_json(document: Any, *, lines: bool = False) -> None:
     """Print a document; on one line when others follow it."""
-    print(json.dumps(document, ensure_ascii=False, indent=None if lines else 2), flush=lines)
+    text = json.dumps(document, ensure_ascii=False, indent=None if lines else 2)
+    if not _can_be_written(text):
+        text = json.dumps(document, indent=None if lines else 2)
+    print(text, flush=lines)
+
+
+def writable(text: str) -> str:
+    """Return a text as it is, half characters, which no encoding has, as their numbers."""
+    return text if _can_be_written(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _can_be_written(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def on_terminal() -> bool:

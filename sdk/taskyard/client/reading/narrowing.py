@@ -74,7 +74,7 @@ def _narrow_by_runs(asked: pb.RunFilter, runs: "FlowRunFilter | TaskRunFilter") 
 
 
 def checked_ids(ids: "Sequence[UUID]", where: str) -> list[bytes]:
-    """Return ids as requests have them.
+    """Return ids as requests have them, each once.
 
     Raises:
         Nothing: There are none.
@@ -82,6 +82,7 @@ def checked_ids(ids: "Sequence[UUID]", where: str) -> list[bytes]:
     """
     if not ids:
         raise Nothing
+    ids = list(dict.fromkeys(ids))
     if len(ids) > MOST_IDS:
         raise SearchTooWide(f"{where} has {len(ids):,} ids; at most {MOST_IDS:,} can be asked for at once")
     return [each.bytes for each in ids]

@@ -58,3 +58,12 @@ def test_one_that_is_not_there_is_said(services, call, command):
         ended = call("block", command, name)
         assert (ended.code, ended.out) == (1, "")
         assert f"there is no block '{name}'" in ended.err
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"{}", b"[]", b'{"id": 5}'])
+def test_what_others_have_written_otherwise_is_named(services, call, body):
+    services.keep("block", "t/b", body)
+    for command in (("inspect", "t/b"), ("ls",)):
+        ended = call("block", *command)
+        assert (ended.code, ended.out) == (1, "")
+        assert "of the block 't/b' is not written as this release writes it" in ended.err

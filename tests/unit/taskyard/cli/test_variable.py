@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from taskyard._network.server import kept_documents
+
 
 def keep(services, name, value, tags=()):
     services.keep("variable", name, json.dumps({"value": value, "tags": list(tags)}).encode())
@@ -35,11 +37,43 @@ def test_a_value_is_printed_as_programs_want_it(services, call, value, printed):
 
 
 @pytest.mark.parametrize(
-    ("word", "value"), [("5", 5), ('"5"', "5"), ("a text", "a text"), ('{"a": [true]}', {"a": [True]})]
+    ("word", "value"),
+    [
+        ("5", 5),
+        ("-5", -5),
+        ("-1.5e3", -1500),
+        ('"5"', "5"),
+        ("a text", "a text"),
+        ("NaN", "NaN"),
+        ('{"a": [true]}', {"a": [True]}),
+    ],
 )
 def test_what_is_set_is_json_or_a_text(services, call, word, value):
     assert call("variable", "set", "v", word, "--tag", "a", "--tag", "b").out == "set v\n"
     assert json.loads(services.documents["variable", "v"].body) == {"value": value, "tags": ["a", "b"]}
+
+
+def test_an_option_that_is_none_is_not_a_value(services, call):
+    assert call("variable", "set", "v", "--overwite").code == 2
+    assert call("variable", "set", "v", "--tag", "-5", "-7").out == "set v\n"
+    assert json.loads(services.documents["variable", "v"].body) == {"value": -7, "tags": ["-5"]}
+
+
+def test_half_a_character_is_printed_as_its_number(services, call):
+    keep(services, "v", "a\ud800")
+    assert call("variable", "get", "v").out == "a\\ud800\n"
+    assert call("variable", "ls").lines[1].endswith("a\\ud800")
+    assert call("variable", "get", "v", "--json").document["value"] == "a\ud800"
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"{}", b"[]", b'{"value": 1, "tags": 5}', b"[" * 100_000])
+def test_what_others_have_written_otherwise_is_named(services, call, body):
+    services.keep("variable", "v", body)
+    for command in (("get", "v"), ("ls",), ("ls", "--json")):
+        ended = call("variable", *command)
+        assert (ended.code, ended.out) == (1, "")
+        assert "of the variable 'v' is not written as this release writes it" in ended.err
+    assert call("variable", "unset", "v").code == 0
 
 
 def test_a_variable_that_exists_is_changed_only_if_wanted(services, call):
@@ -84,7 +118,8 @@ def test_a_change_of_somebody_else_is_seen_before_it_is_overwritten(services, ca
     assert call("variable", "get", "v").out == "of others\n"
 
 
-def test_whoever_is_always_too_late_is_told(services, call):
+def test_whoever_is_always_too_late_is_told(services, call, monkeypatch):
+    monkeypatch.setattr(kept_documents, "ATTEMPTS", 3)
     services.others_change = 1_000
     ended = call("variable", "set", "v", "2", "--overwrite")
     assert ended.code == 1

@@ -214,6 +214,11 @@ def test_more_ids_than_a_request_takes_are_refused() -> None:
         narrowed(RunKind.FLOW, wanted)
 
 
+def test_an_id_that_is_wanted_twice_is_asked_for_once() -> None:
+    asked = narrowed(RunKind.FLOW, FlowRunFilter(id=FlowRunFilterId(any_=[ID, OTHER] * 1_000)))
+    assert list(asked.run_ids) == [ID.bytes, OTHER.bytes]
+
+
 def test_flows_are_meant_by_id_and_name() -> None:
     for said, expected in [
         ({"id": {"any_": [flow_id_of("etl")]}}, True),

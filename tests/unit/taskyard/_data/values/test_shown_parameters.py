@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from taskyard._data.values.shown_parameters import parameter_document, parameters_of, shown_parameters
 from taskyard_api.v1 import common_pb2
@@ -52,6 +53,17 @@ def test_objects_are_shown_by_their_classes_and_plain_attributes():
     run = called(Order(1, Order(2)), Decimal("1.5"), {1, 2}, len)
     assert shown_parameters(run) == "Order(number=1, of=Order(...)), Decimal('1.5'), {1, 2}, len"
     assert parameter_document(run)["0"] == "Order(number=1, of=Order(...))"
+
+
+class Login(BaseModel):
+    password: SecretStr
+
+
+def test_what_is_private_in_objects_is_not_told_so_secrets_are_not():
+    secrets = SecretStr("hunter2"), SecretBytes(b"hunter2"), Secret[str]("hunter2")
+    run = called(*secrets, Login(password=secrets[0]), Order(1, secrets[0]), [{"a": secrets[0]}])
+    assert "hunter2" not in f"{shown_parameters(run)} {parameter_document(run)}"
+    assert shown_parameters(run).startswith("SecretStr(...), SecretBytes(...), Secret(...), Login(...), Or")
 
 
 def test_the_result_of_another_run_is_named():
