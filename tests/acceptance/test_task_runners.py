@@ -29,7 +29,14 @@ def agents(stage: Stage) -> Any:
     return [agent["name"] for agent in stage.document("agent", "ls")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_processes_of_a_program_that_is_ended_end_as_well(stage: Stage, number: signal.Signals):
     path = stage.home / "processes"
     program = stage.start_script(PROCESSES.format(path=str(path)))

@@ -139,6 +139,7 @@ def test_row_49_sigterm_stops_gracefully(yard: Yard) -> None:
     assert yard.noted("done-b") != {process}
 
 
+@pytest.mark.slow
 def test_a_second_signal_gives_to_others_what_executes(yard: Yard) -> None:
     leaving = yard.worker()
     [run] = yard.submit("held-a")
@@ -163,12 +164,14 @@ def test_b17_work_that_nobody_serves_waits_visibly(yard: Yard) -> None:
     assert yard.noted("done-a") == {process}
 
 
+@pytest.mark.slow
 def test_agents_execute_what_is_in_their_queues_without_any_worker(yard: Yard) -> None:
     yard.stage.work("--slots", "1", "--name", "ordinary", "--queue", "background")
     [run] = yard.submit("quick-a")
     assert yard.ended(run) == ("Completed", 1)
 
 
+@pytest.mark.slow
 def test_with_nothing_running_a_worker_starts_the_yard(stage: Stage, tmp_path: Path) -> None:
     yard = Yard(stage, tmp_path)
     worker = yard.worker()

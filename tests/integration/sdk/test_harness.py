@@ -85,6 +85,7 @@ def test_the_most_recent_flow_run_may_be_none() -> None:
         asyncio.run(get_most_recent_flow_run())
 
 
+@pytest.mark.slow
 def test_each_one_begins_with_nothing() -> None:
     for _ in range(3):
         with taskyard_test_harness() as harness:
@@ -94,6 +95,7 @@ def test_each_one_begins_with_nothing() -> None:
             assert [run.flow_name for run in harness.flow_runs()] == ["states_of"] * 2
 
 
+@pytest.mark.slow
 def test_a_program_that_is_connected_stays_so(plane: Plane) -> None:
     assert adding(1) == 8
     session = current_session()
@@ -105,6 +107,7 @@ def test_a_program_that_is_connected_stays_so(plane: Plane) -> None:
     assert adding(3) == 16
 
 
+@pytest.mark.slow
 def test_one_inside_another_is_the_same() -> None:
     with taskyard_test_harness(slots=1) as outer:
         with taskyard_test_harness(task_runner="threads") as inner:
@@ -127,6 +130,7 @@ def test_none_begins_inside_of_a_run_of_another_yard(plane: Plane) -> None:
         inside()
 
 
+@pytest.mark.slow
 def test_delays_of_retries_last_where_that_is_wanted() -> None:
     attempts: list[float] = []
 
@@ -142,6 +146,7 @@ def test_delays_of_retries_last_where_that_is_wanted() -> None:
     assert attempts[2] - attempts[0] > 2 * 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "timeout", "said"),
     [
@@ -190,6 +195,7 @@ def has_ended(process: str) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_its_programs_end_with_tests_that_are_killed() -> None:
     program = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
     with program:
