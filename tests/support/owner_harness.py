@@ -276,7 +276,7 @@ class Agent(Peer):
         session_id: bytes | None = None, held: list[tuple[bytes, int]] | None = None,
         queues: tuple[str, ...] = ("default",), capabilities: tuple[str, ...] = (),
         labels: Mapping[str, str] | None = None, stream_number: int = 0, coroutines: int = 0,
-        own_session_id: bytes = b"",
+        own_session_id: bytes = b"", serves: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self._world = world
@@ -295,6 +295,7 @@ class Agent(Peer):
             queues=queues, slots=2, capabilities=capabilities, labels=labels or {},
             held=[ap.RunKey(run_id=run_id, epoch=epoch) for run_id, epoch in held or []],
             stream_number=stream_number, coroutines=coroutines, own_session_id=own_session_id,
+            serves=serves,
         )  # fmt: skip
         self.agent, self.welcome = world.owner.connections.agents.open(hello, CALLER, self.wake, self.close)
         dropped = {key.run_id for key in self.welcome.drop}

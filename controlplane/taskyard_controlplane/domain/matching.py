@@ -123,7 +123,7 @@ def offer_of(
         frozenset(tasks) or None,
         frozenset(word.removeprefix(PYTHON_PREFIX) for word in pythons) or None,
         frozenset(word.removeprefix(ENVIRONMENT_PREFIX) for word in environments),
-        frozenset(serves),
+        frozenset(filter(None, serves)),
     )
 
 
@@ -133,7 +133,12 @@ def _serves_queue(need: Need, offer: Offer) -> bool:
 
 def _loads_code(need: Need, offer: Offer) -> bool:
     # Whoever has the code already need not load it.
-    return not need.code or offer.codes is None or need.code in offer.codes or need.served_as in offer.serves
+    return not need.code or offer.codes is None or need.code in offer.codes or has_task(need, offer)
+
+
+def has_task(need: Need, offer: Offer) -> bool:
+    """Say whether an agent's program has the task in its own code."""
+    return need.served_as in offer.serves
 
 
 def _knows_encoding(need: Need, offer: Offer) -> bool:

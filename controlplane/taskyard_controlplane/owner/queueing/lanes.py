@@ -12,6 +12,9 @@ READY: Final = int(RunState.READY)
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Where a chunk of large arguments ends: it is copied several times, and one worker gets all of it."""
 
+FEW_NEEDS: Final = 64
+"""So many needs are looked at one by one, empty or not, as most come again; beyond, an agent that is fed from
+few of them looks at these alone. Each task of which runs were deferred has a need of its own."""
 SHARED_BYTES: Final = 1024
 """A larger input is in a chunk once, however many of its runs need it."""
 
@@ -56,7 +59,8 @@ class Lane:
         """Return the runs of which an agent gets the first one; None when there is nothing for it."""
         for priority in self._sorted:
             first, parts = None, self._priorities[priority]
-            for need, runs in parts.items():
+            few = len(parts) <= FEW_NEEDS
+            for need, runs in parts.items() if few else _of_many(parts, served):
                 if need in served:
                     drop_stale(runs)
                     if runs and (first is None or runs[0].seq < first[0].seq):
@@ -94,6 +98,20 @@ class Lane:
             if not parts:
                 del self._priorities[priority]
         self._sorted = sorted(self._priorities)
+
+
+def _of_many(parts: dict[OneNeed, deque[Run]], served: Served) -> Iterator[tuple[OneNeed, deque[Run]]]:
+    """Iterate over runs whose needs an agent meets; of which there are none any more are let go."""
+    needs = (need for need in served if need in parts) if len(served) < len(parts) else list(parts)
+    empty: list[OneNeed] = []
+    for need in needs:
+        if need in served:
+            runs = parts[need]
+            yield need, runs
+            if not runs:
+                empty.append(need)
+    for need in empty:
+        del parts[need]
 
 
 def drop_stale(runs: deque[Run]) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
-from taskyard_controlplane.domain.matching import Need, matches
+from taskyard_controlplane.domain.matching import Need, has_task, matches
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
 from taskyard_controlplane.owner.queueing.lanes import READY, Served
@@ -151,8 +151,7 @@ class Matchmaking:
     def _matches(self, need: Need, agent: AgentSession) -> bool:
         if not matches(need, agent.offer):
             return False
-        has_it = need.served_as in agent.offer.serves
-        return has_it or not (need.world and self._is_awaited(need.world))
+        return has_task(need, agent.offer) or not (need.world and self._is_awaited(need.world))
 
     def look_again(self) -> None:
         """Feed agents from the queues of programs that are not awaited any more."""

@@ -14,10 +14,11 @@ from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.domain import wait_reasons
 from taskyard_controlplane.domain.edges import EDGE_BYTES, Edge, pack_edges, split_edges
 from taskyard_controlplane.domain.explaining import Standing, lack_of_agents, why_queued
-from taskyard_controlplane.domain.matching import Need, matches
+from taskyard_controlplane.domain.matching import Need, has_task, matches
 from taskyard_controlplane.domain.model import SESSION, Run
 from taskyard_controlplane.domain.wait_reasons import MOST_NAMED, Explained, Reason, RunName
 from taskyard_controlplane.owner.peers.agent_session import AgentSession
+from taskyard_controlplane.owner.peers.roster import Roster
 from taskyard_controlplane.owner.queueing.standing import NOBODYS
 from taskyard_controlplane.owner.rules.upstream import HOLD
 from taskyard_controlplane.owner.serving.bystanders import Bystanders, of_one_program, view_of
@@ -83,13 +84,20 @@ class Explaining:
         For listings of many runs: it costs nothing but a look at the agents.
         """
         need, roster = run.template.need, self.shard.roster
-        if need.world is not None and roster.worlds.is_awaited(need.world):
+        if need.world is not None and _is_awaited(need, roster):
             return wait_reasons.world_away(need.queue, need.world).text
         agents = roster.agents.values()
         if any(matches(need, agent.offer) for agent in agents):
             return ""  # nearly always
         lack = lack_of_agents(need, [view_of(agent) for agent in agents])
         return "" if lack is None else lack.text
+
+
+def _is_awaited(need: Need, roster: Roster) -> bool:
+    """Say whether the program of a world has to come back first: not for agents that have the task."""
+    return roster.worlds.is_awaited(need.world) and not any(
+        has_task(need, agent.offer) for agent in roster.agents.values()
+    )
 
 
 def _needs_edges(run: Run) -> bool:
@@ -205,7 +213,7 @@ class Question:
 
     def _of_ready(self, run: Run) -> tuple[Reason, ...]:
         need = run.template.need
-        if need.world is not None and self._shard.roster.worlds.is_awaited(need.world):
+        if need.world is not None and _is_awaited(need, self._shard.roster):
             return (wait_reasons.world_away(need.queue, need.world),)
         lack = self._around.lack(need)
         if not run.queued:  # so nobody looks for an agent yet

@@ -10,6 +10,8 @@ executes another one.
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 from taskyard._data.values.hashing import code_fingerprint
@@ -23,7 +25,7 @@ _DIGITS: Final = 16
 def served_as(fn: Callable[..., Any]) -> str:
     """Return the name that templates have for a function; "" when no other program could have it."""
     try:
-        return next(iter(served_names(fn)), "")
+        return next(_names(fn), "")  # the others would be for nothing, and this is done for each run
     except HashError:
         return ""
 
@@ -34,13 +36,20 @@ def served_names(fn: Callable[..., Any]) -> tuple[str, ...]:
     Raises:
         HashError: It is local, or an object, and holds what has no content that could be compared.
     """
+    return tuple(dict.fromkeys(_names(fn)))
+
+
+def _names(fn: Callable[..., Any]) -> Iterator[str]:
     named = fn if hasattr(fn, "__qualname__") else type(fn)
     module, qualname = named.__module__ or "", named.__qualname__
-    modules = tuple(_names_of_main()) if module in _MAIN else (module,)
-    is_unique = named is fn and "<" not in qualname and bool(modules)
+    modules = _names_of_main() if module in _MAIN else iter((module,))
+    first = next(modules, "")
+    is_unique = named is fn and "<" not in qualname and first
     mark = "" if is_unique else f"#{code_fingerprint(fn)[:_DIGITS]}"
-    names = (f"{module}:{qualname}{mark}" for module in modules or ("__main__",))
-    return tuple(name for name in dict.fromkeys(names) if len(name.encode()) <= NAME_LIMIT)
+    for place in chain((first or "__main__",), modules):
+        name = f"{place}:{qualname}{mark}"
+        if len(name.encode()) <= NAME_LIMIT:
+            yield name
 
 
 def _names_of_main() -> Iterator[str]:
@@ -52,11 +61,11 @@ def _names_of_main() -> Iterator[str]:
     path = getattr(main, "__file__", None)
     if not isinstance(path, str):
         return
-    path = os.path.abspath(path)
     if spec is None:
         yield os.path.splitext(os.path.basename(path))[0]
-    for folder in (os.getcwd(), *sys.path):
-        inside = os.path.relpath(path, folder or os.getcwd())
-        parts = os.path.splitext(inside)[0].split(os.sep)
-        if all(map(str.isidentifier, parts)):
-            yield ".".join(parts)
+    for folder in ("", *sys.path):
+        with suppress(FileNotFoundError):  # the current directory may have been deleted
+            inside = os.path.relpath(path, folder or os.curdir)
+            parts = os.path.splitext(inside)[0].split(os.sep)
+            if all(map(str.isidentifier, parts)):
+                yield ".".join(parts)

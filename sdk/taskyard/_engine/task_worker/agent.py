@@ -47,8 +47,10 @@ from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import StateReason
 
 logger = logging.getLogger("taskyard.task_worker")
-UNLIMITED: Final = 5_000
-"""Runs at the same time where there is no limit: a hello names at most 10,000 that are in hand."""
+MOST_PLACES: Final = 5_000
+"""Runs at the same time at most, whatever the limit."""
+MOST_IN_HAND: Final = 8_000
+"""With those that wait for others, and gave their places away: a hello names at most 10,000."""
 FLUSH_SECONDS: Final = 5.0
 """For the last reports to be acknowledged; a control plane that takes longer will repeat the runs."""
 FAREWELL_SECONDS: Final = 0.5
@@ -83,14 +85,14 @@ class ServingAgent:
         self.values = SessionValues()
         number = next(_numbers)
         self._one_of = f"{os.getpid()}-{number}" if number > 1 else f"{os.getpid()}"
-        self.places = limit or UNLIMITED
+        self.places = _places_of(served, limit)
         self.finished: dict[str, int] = {task.task_key: 0 for task in served.tasks}
         self.failed: asyncio.Future[None] = loop.create_future()
         """Has why it can no longer serve, in the loop of whoever does."""
         self._served = served
         self._loop = loop
         self._on_leave = on_leave
-        self._threads = AttemptThreads(min(self.places, MOST_THREADS), self._wake)
+        self._threads = AttemptThreads(self.places, self._wake)
         self._attempts: dict[_Key, ServedAttempt] = {}
         self._held_up: list[ServedAttempt] = []
         """What has not begun, because the lease is in doubt."""
@@ -98,15 +100,17 @@ class ServingAgent:
         self._waiting = 0
         """Coroutines that wait for other runs; of threads those know it."""
         self._empty = asyncio.Event()
-        self._link = LinkSession(self._identity(limit), self)
+        self._link = LinkSession(self._identity(), self)
 
-    def _identity(self, limit: int | None) -> Identity:
+    def _identity(self) -> Identity:
+        session_id = new_id()
         return Identity(
-            agent_id=f"{socket.gethostname()}/task-worker-{self._one_of}",
-            session_id=new_id(),
+            # Containers may have the name of their machine, and each its own first process.
+            agent_id=f"{socket.gethostname()}/task-worker-{self._one_of}-{session_id.hex()}",
+            session_id=session_id,
             name=f"task worker {socket.gethostname()}-{self._one_of}",
             queues=self._served.queues,
-            slots=limit or UNLIMITED,
+            slots=self.places,
             capabilities=(*encodings.KNOWN, capabilities.CODE_BY_NAME, capabilities.own_interpreter()),
             tasks=self._served.offers(),
             serves=self._served.names,
@@ -314,7 +318,7 @@ class ServingAgent:
         """Ask to end what executes: others may have it by now."""
         logger.warning("the lease lapsed; ending what executes of %d runs", len(self._attempts))
         for attempt in self._attempts.values():
-            if attempt.began:
+            if attempt.began or (attempt.in_loop and attempt not in self._held_up):
                 attempt.stop(Ending.LEASE_LOST)
 
     def on_drain(self) -> None:
@@ -330,8 +334,15 @@ class ServingAgent:
 
     def demand(self) -> Demand:
         """Ask for as many runs as there are places free."""
-        in_hand = len(self._attempts) - self._waiting - self._threads.blocked_now
-        return Demand(max(0, in_hand), self.places, 1)
+        in_hand = max(0, len(self._attempts) - self._waiting - self._threads.blocked_now)
+        room = max(0, MOST_IN_HAND - len(self._attempts))
+        return Demand(in_hand, min(self.places, in_hand + room), 1)
+
+
+def _places_of(served: Served, limit: int | None) -> int:
+    """Return how many runs may execute at the same time: what would have no thread is left to others."""
+    most = MOST_PLACES if all(task.isasync for task in served.tasks) else MOST_THREADS
+    return min(limit or most, most)
 
 
 def _too_old(version: str) -> UnsupportedProtocol:

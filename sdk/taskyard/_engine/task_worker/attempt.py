@@ -11,12 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol
 
 from taskyard._engine.execution import reports
+from taskyard._engine.execution.coroutines import called_beside
 from taskyard._engine.execution.interrupts import ThreadInterrupter
 from taskyard._engine.execution.task_attempt import Report
 from taskyard._engine.execution.task_body import TaskBody
@@ -174,7 +176,8 @@ class ServedAttempt:
                 self._stopper.interrupt(RunCancelled)
             task = self._loop_task
         if task is not None:
-            task.get_loop().call_soon_threadsafe(task.cancel)
+            with suppress(RuntimeError):  # the loop is closed, and all that was in it has ended
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     # What executes it.
 
@@ -198,25 +201,25 @@ class ServedAttempt:
 
     def start_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin it in the loop that is running, in whose thread this is called."""
-        with self._lock:
-            self._loop_task = loop.create_task(self._in_loop(), context=self._owner.context.copy())
-        if self.ending is not None:
-            self._loop_task.cancel()
+        self._begins = loop.create_task(self._in_loop(), context=self._owner.context.copy())
 
     async def _in_loop(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with self._lock:  # not before: of a task that is cancelled before it begins nothing is ever executed
+            self._loop_task, stopped = task, self.ending is not None
         started = self._begin()
         outcome: Report
         try:
             begin_anew()
-            loop, task = asyncio.get_running_loop(), asyncio.current_task()
-            assert task is not None
-            outcome = await self._awaited(lambda: loop.call_soon_threadsafe(task.cancel))
+            interrupt = partial(loop.call_soon_threadsafe, task.cancel)
+            outcome = _cancelled() if stopped else await self._awaited(interrupt)
         except BaseException as error:
             outcome = self._unforeseen(error)
         if self._owner.values.is_small(outcome):
             self._end(outcome, started)
         else:
-            await asyncio.shield(asyncio.to_thread(self._end, outcome, started))
+            await asyncio.shield(called_beside(partial(self._end, outcome, started)))
 
     def _begin(self) -> int:
         self.began = time.time()
@@ -259,8 +262,9 @@ class ServedAttempt:
             return self.code.execute(invocation, self)
 
     async def _awaited(self, interrupt: Callable[[], Any]) -> Report:
-        # What may have to be fetched is, beside the loop, which goes on with other runs.
-        chunk = await asyncio.to_thread(self._opened)
+        # What may have to be fetched is, beside the loop, which goes on with other runs; not in threads of
+        # the loop, because code in all of them may wait for this very run.
+        chunk = await called_beside(self._opened)
         limits = self._limits = limits_of(chunk.template, interrupt)
         if limits is not None:
             limits.start()
@@ -272,15 +276,15 @@ class ServedAttempt:
 
     async def _called_in_loop(self, chunk: Chunk) -> Report:
         invocation, code = chunk.invocation(self._position), self.code
-        refused = await asyncio.to_thread(chunk.complete, invocation, self._position)
+        refused = await called_beside(partial(chunk.complete, invocation, self._position))
         if refused is not None:
             return refused
         try:
-            arguments = await asyncio.to_thread(read_arguments, invocation)
+            arguments = await called_beside(partial(read_arguments, invocation))
         except Exception as error:  # unpickling runs foreign code
             what = "the arguments of the run could not be loaded"
             report = reports.unavailable(error, what, code.wire_of(invocation))
-            return await asyncio.to_thread(code.refused, invocation, self, report)
+            return await called_beside(partial(code.refused, invocation, self, report))
         with captured_prints() if code.log_prints else nullcontext():
             return await code.call_async(invocation, self, *arguments)
 

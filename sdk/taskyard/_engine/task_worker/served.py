@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from taskyard._engine.definitions.served_names import served_names
 from taskyard._engine.definitions.task_definition import TaskDefinition
@@ -15,6 +15,8 @@ from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 
 AnyTask = TaskDefinition[..., Any]
+MOST_NAMES: Final = 1_024
+"""A control plane takes so many of an agent, and as many tasks that can be called by their names."""
 
 
 def with_results_kept(task: Any) -> Any:
@@ -30,7 +32,8 @@ class Served:
         """Serve some tasks.
 
         Raises:
-            ValueError: There are none, or one that other programs have no name for.
+            ValueError: There are none, more than a control plane takes, or one that other programs have no
+                name for.
             TypeError: Something is no task, or one that others serve.
         """
         if not tasks:
@@ -40,6 +43,12 @@ class Served:
         for task in tasks:
             for name in _names_of(task):
                 self._by_code.setdefault(name, []).append(TaskBody(_executed(task), log_prints=False))
+        if len(self._by_code) > MOST_NAMES or len(tasks) > MOST_NAMES:
+            raise ValueError(
+                f"{len(tasks):,} tasks have {len(self._by_code):,} names in other programs; one serves "
+                f"at most {MOST_NAMES:,}: have several, or define the tasks in a module and not in the file "
+                "that is started, which may have several names"
+            )
         # Of two tasks with one name nobody could say which is meant.
         times = Counter(task.name for task in tasks)
         self._by_name = {task.name: ServedTask(task, shown=True) for task in tasks if times[task.name] == 1}

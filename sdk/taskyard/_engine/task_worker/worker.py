@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -184,9 +185,9 @@ class TaskWorker:
         self._agent = agent = ServingAgent(self._served, self.limit, loop, self._stop.set)
         try:
             with _handled_signals(self._request_stop, own_program):
-                # A local yard ends when nobody is connected as a program; this one is.
-                await asyncio.to_thread(current_session)
-                address = await asyncio.to_thread(locator(settings.server()))
+                address = await self._connected()
+                if not address:
+                    return
                 await _on_loop_thread(agent.begin(address, self._say_ready))
                 try:
                     await self._wait(agent, timeout)
@@ -195,6 +196,17 @@ class TaskWorker:
         finally:
             agent.close()
             self.started_at = None
+
+    async def _connected(self) -> str:
+        """Return the address of the control plane once it has answered; "" when this was stopped before."""
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+        found = _in_thread(_connected)
+        try:
+            await asyncio.wait([stopped, found], return_when=asyncio.FIRST_COMPLETED)
+            return found.result() if found.done() else ""
+        finally:
+            stopped.cancel()
+            found.cancel()
 
     async def _wait(self, agent: ServingAgent, timeout: float | None) -> None:
         stopped: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
@@ -226,6 +238,26 @@ class TaskWorker:
         names = ", ".join(sorted(task.name for task in self.tasks))
         most = "without a limit" if self.limit is None else f"at most {self.limit} at the same time"
         logger.info("serving %s (%s)", names, most)
+
+
+def _connected() -> str:
+    current_session()  # a local yard ends when nobody is connected as a program; this one is
+    return locator(settings.server())()
+
+
+def _in_thread(call: Callable[[], str]) -> "asyncio.Future[str]":
+    """Call something in a thread that nobody has to wait for: whoever stops a program does not."""
+    found: Future[str] = Future()
+    found.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            found.set_result(call())
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="taskyard-connecting", daemon=True).start()
+    return asyncio.wrap_future(found)
 
 
 async def _on_loop_thread(work: Any) -> Any:

@@ -210,3 +210,17 @@ def test_the_program_with_its_variables_has_not_come_back(ask: Ask) -> None:
         assert (await asker.about(run_id))[0].state == S.ASSIGNED
 
     ask(scenario)
+
+
+def test_who_has_the_task_needs_no_variables_of_its_program(ask: Ask) -> None:
+    async def scenario(it: World, asker: Asker) -> None:
+        client, busy = it.client(), it.agent(credit=0, serves=("jobs:send",))
+        world = tp.World(id=b"w" * 16, revision=3, variables=["TOKEN"])
+        [run_id] = await client.submit(world=world, served_as="jobs:send")
+        await it.settle()
+        assert W.PROGRAM_AWAY not in {W(each.reason) for each in await asker.waits(run_id)}
+        busy.send(credit=ap.Credit(granted_total=1, chunk_size=1))
+        await it.settle()
+        assert busy.receive() == [run_id]
+
+    ask(scenario)

@@ -79,3 +79,16 @@ def test_a_module_that_was_started_has_its_name(monkeypatch: pytest.MonkeyPatch,
 def test_what_was_typed_at_a_prompt_is_told_apart_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     main_module(monkeypatch, __spec__=None)
     assert served_as(outer).startswith("__main__:outer#")
+
+
+def test_a_program_whose_directory_was_deleted_has_names_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    main_module(monkeypatch, __file__=str(tmp_path / "orders.py"), __spec__=None)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path)])
+    gone.rmdir()
+    assert served_as(outer) == "orders:outer"
+    assert served_names(outer) == ("orders:outer",)

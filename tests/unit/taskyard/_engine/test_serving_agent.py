@@ -3,12 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import pytest
 from support.programs import eventually
 
 from taskyard import task
+from taskyard._engine.task_worker import agent
 from taskyard._engine.task_worker.agent import ServingAgent
 from taskyard._engine.task_worker.served import Served
 from taskyard._network.server.loop_thread import loop_thread
@@ -31,13 +34,20 @@ def held(number: int) -> int:
     return number
 
 
+@task(queue="served")
+async def sleeps(number: int) -> int:
+    begun.release()
+    await asyncio.sleep(60)
+    return number
+
+
 class Stand:
     """An agent without a server."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int | None, *tasks: Any) -> None:
         self.loop = asyncio.new_event_loop()
         self.left = threading.Event()
-        self.agent = ServingAgent(Served([held]), limit, self.loop, self.left.set)
+        self.agent = ServingAgent(Served(tasks or (held,)), limit, self.loop, self.left.set)
         welcome = pb.AgentWelcome(max_inline_bytes=65536, max_payload_bytes=10**9)
         welcome.capabilities.append("served_tasks")
         self.agent.on_welcome(welcome)
@@ -63,6 +73,19 @@ class Stand:
 
     def eventually_told(self) -> pb.AgentFrame:
         frame: pb.AgentFrame = eventually(self.told, "something is told")
+        return frame
+
+    def goes_on_until(self, condition: Callable[[], Any]) -> Any:
+        """Let the loop of coroutines go on until something holds."""
+
+        def after_a_while() -> Any:
+            self.loop.run_until_complete(asyncio.sleep(0.001))
+            return condition()
+
+        return eventually(after_a_while, "it goes on")
+
+    def goes_on_until_told(self) -> pb.AgentFrame:
+        frame: pb.AgentFrame = self.goes_on_until(self.told)
         return frame
 
     def window(self) -> int:
@@ -162,3 +185,85 @@ def test_what_it_does_not_serve_fails_and_says_so(served: Stand) -> None:
     [lost] = served.eventually_told().lost
     assert lost.reason == StateReason.CODE_UNAVAILABLE
     assert lost.message == "this program does not serve 'held'"
+
+
+@pytest.fixture
+def in_loop() -> Iterator[Stand]:
+    """With two places for coroutines, in a loop that goes on when it is told to."""
+    gate.clear()
+    it = Stand(2, sleeps)
+    yield it
+    gate.set()
+    it.agent.close()
+    it.loop.close()
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_coroutine_that_is_cancelled_before_it_begins_is_confirmed(in_loop: Stand, turns: int) -> None:
+    key = in_loop.assign(1, name=f"{__name__}:sleeps")
+    for _ in range(turns):  # its task is there, and has not begun
+        in_loop.loop.call_soon(in_loop.loop.stop)
+        in_loop.loop.run_forever()
+    in_loop.on_loop(lambda: in_loop.agent.on_cancel([key]))
+    frame = in_loop.goes_on_until_told()
+    assert list(frame.cancelled) == [key]
+    assert in_loop.window() == 2
+
+
+def test_a_coroutine_that_has_not_begun_when_the_lease_lapses_never_does(in_loop: Stand) -> None:
+    key = in_loop.assign(1, name=f"{__name__}:sleeps")
+    in_loop.on_loop(in_loop.agent.on_lease_lost)
+    [lost] = in_loop.goes_on_until_told().lost
+    assert (lost.key, lost.reason) == (key, StateReason.AGENT_LOST)
+    assert not begun.acquire(timeout=0)
+
+
+def test_a_coroutine_begins_while_all_threads_of_its_loop_wait_for_it(in_loop: Stand) -> None:
+    in_loop.loop.set_default_executor(ThreadPoolExecutor(1))
+    in_loop.loop.run_in_executor(None, gate.wait)
+    try:
+        in_loop.assign(1, name=f"{__name__}:sleeps")
+        in_loop.goes_on_until(lambda: begun.acquire(timeout=0))
+    finally:
+        gate.set()
+        in_loop.on_loop(in_loop.agent._stop_all)
+        in_loop.goes_on_until_told()
+
+
+@pytest.mark.parametrize(
+    ("limit", "tasks", "places"),
+    [
+        (7, [held], 7),
+        (None, [held], 1_000),
+        (3_000, [held, sleeps], 1_000),
+        (None, [sleeps], 5_000),
+        (50_000, [sleeps], 5_000),
+    ],
+)
+def test_nothing_is_asked_for_that_could_not_begin(limit: int | None, tasks: list[Any], places: int) -> None:
+    it = Stand(limit, *tasks)
+    assert it.window() == it.agent._link.identity.slots == places
+    it.agent.close()
+    it.loop.close()
+
+
+def test_no_hello_names_more_than_a_control_plane_takes() -> None:
+    it = Stand(None, sleeps)
+    it.agent._attempts = dict.fromkeys(((bytes([n % 256]), n) for n in range(7_900)), None)  # type: ignore[arg-type]
+    it.agent._waiting = 7_800  # for others: these have given their places away
+    assert it.window() == 100
+    it.agent._attempts.clear()
+    it.agent.close()
+    it.loop.close()
+
+
+def test_two_programs_of_one_name_and_number_are_two_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "_numbers", count(1))
+    one = Stand(1)
+    monkeypatch.setattr(agent, "_numbers", count(1))  # as in another container on the same machine
+    other = Stand(1)
+    assert one.agent._link.identity.name == other.agent._link.identity.name
+    assert one.agent._link.identity.agent_id != other.agent._link.identity.agent_id
+    for it in (one, other):
+        it.agent.close()
+        it.loop.close()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from taskyard import flow, remote_task, task
+from taskyard._engine.task_worker import worker
 from taskyard._engine.task_worker.served import Served
 from taskyard.task_worker import TaskWorker
 from taskyard_api.v1 import template_pb2
@@ -53,6 +54,21 @@ def test_a_local_function_without_content_is_refused() -> None:
         TaskWorker(inner)
 
 
+def test_more_tasks_than_a_control_plane_takes_are_refused() -> None:
+    tasks = [task(_of_number(number)) for number in range(1_025)]
+    with pytest.raises(ValueError, match=r"1,025 tasks have 1,025 names .* one serves at most 1,024"):
+        TaskWorker(*tasks)
+    assert len(TaskWorker(*tasks[1:]).tasks) == 1_024
+
+
+def _of_number(number: int) -> Any:
+    def one_of_many() -> int:
+        return number
+
+    one_of_many.__qualname__ = f"one_of_many_{number}"
+    return one_of_many
+
+
 def test_row_49_the_limit_is_10_by_default() -> None:
     assert TaskWorker(one).limit == 10
     assert TaskWorker(one, limit=None).available_tasks is None
@@ -94,3 +110,25 @@ def test_two_tasks_of_one_name_cannot_be_called_by_it() -> None:
     served = Served([one, same])
     assert served.offers() == []
     assert served.code_of(template("one")) is None
+
+
+def test_it_can_be_stopped_while_no_control_plane_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def session() -> None:
+        asked.set()
+        answer.wait(60)
+
+    monkeypatch.setattr(worker, "current_session", session)
+    it = TaskWorker(one)
+    thread = threading.Thread(target=it.start)
+    thread.start()
+    try:
+        assert asked.wait(30)
+        it.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+        assert not it.started
+    finally:
+        answer.set()
+        thread.join(30)

@@ -179,6 +179,9 @@ def test_b17_who_serves_a_task_need_not_load_its_code() -> None:
 def test_who_serves_tasks_is_given_no_code_of_others() -> None:
     offer = offer_of(["default"], [CODE_BY_NAME], serves=["jobs:send"])
     assert mismatch(Need("default", CODE_BY_VALUE, PICKLE), offer) is Mismatch.CODE
+    # A name that is empty is none: it would be that of all runs that nobody looks for a program for.
+    nameless = offer_of(["default"], [CODE_BY_NAME], serves=[""])
+    assert mismatch(Need("default", CODE_BY_VALUE), nameless) is Mismatch.CODE
     # An agent that has said nothing of its code serves nothing by that.
     assert mismatch(Need("default", CODE_BY_VALUE, served_as=""), offer_of(["default"], [CODE_BY_NAME])) is (
         Mismatch.CODE

@@ -110,6 +110,8 @@ def test_a_frame_of_an_agent_has_a_limit_of_each_thing(kind: Any, field: str, va
         ("held", [ap.RunKey()] * 3, [ap.RunKey()] * 4),
         ("queues", ["q"] * MAX_NAMES, ["q"] * (MAX_NAMES + 1)),
         ("queues", ["q"], [LONG]),
+        ("serves", ["jobs:send"] * MAX_OFFERS, ["jobs:send"] * (MAX_OFFERS + 1)),
+        ("serves", ["jobs:send"], ["jobs:send", LONG]),
         ("capabilities", ["c"], ["c"] * (MAX_NAMES + 1)),
         ("labels", {"k": "v"}, {str(number): "v" for number in range(MAX_LABELS + 1)}),
         ("labels", {"k": "v"}, {"k": LONG}),

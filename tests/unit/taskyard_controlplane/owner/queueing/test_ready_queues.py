@@ -6,7 +6,7 @@ from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import Run, Template
 from taskyard_controlplane.owner.peers.client_session import ClientSession
-from taskyard_controlplane.owner.queueing.lanes import MAX_CHUNK_BYTES
+from taskyard_controlplane.owner.queueing.lanes import FEW_NEEDS, MAX_CHUNK_BYTES
 from taskyard_controlplane.owner.queueing.ready_queues import ReadyQueue, ReadyRuns
 from taskyard_controlplane.owner.queueing.standing import standing_of
 from taskyard_controlplane.owner.queueing.turns import EVERYBODY
@@ -155,3 +155,15 @@ def test_what_nobody_here_can_execute_hides_nothing() -> None:
     right = beside(left, ready(1), ready(3, caller=b"p"), ready(4, caller=b"q"))
     assert order(left) == [[2], [0]]
     assert order(right) == [[4], [3], [1]]
+
+
+def test_of_many_needs_an_agent_gets_what_came_first_and_empty_ones_are_let_go() -> None:
+    queue = filled(ready(0))
+    others = [beside(queue, ready(number)) for number in range(1, 101)]
+    everything = {queue, *others}
+    assert [run.seq for run in queue.ready.pop({others[7], others[3]}, 9)] == [4]
+    assert [queue.ready.pop(everything, 9)[0].seq for _ in range(50)] == [*range(4), *range(5, 51)]
+    assert sum(1 for _ in queue.ready) == FEW_NEEDS  # what is empty is not looked through again and again
+    put(others[3], ready(2))
+    assert [queue.ready.pop(everything, 9)[0].seq for _ in range(51)] == [2, *range(51, 101)]
+    assert queue.ready.pop(everything, 9) == []
