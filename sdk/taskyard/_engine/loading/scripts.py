@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -49,13 +50,13 @@ def script_module(path: str) -> ModuleType:
         name = _name_of(file)
         known = _loaded.get(name)
         if known is None or known.text != text or sys.modules.get(name) is not known.module:
-            _loaded[name] = known = _Loaded(_executed(name, file, path), text)
+            _loaded[name] = known = _Loaded(_executed(name, file, text, path), text)
         return known.module
 
 
-def _executed(name: str, file: str, path: str) -> ModuleType:
+def _executed(name: str, file: str, text: bytes, path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
         why = ImportError(f"{file!r} is no Python file: its name does not end in .py")
         raise ScriptError.of(why, path) from why
     module = importlib.util.module_from_spec(spec)
@@ -63,7 +64,8 @@ def _executed(name: str, file: str, path: str) -> ModuleType:
     sys.modules[name] = module
     try:
         with found_beside(file):
-            spec.loader.exec_module(module)
+            # Not by the loader, which would take compiled code of an edit of the same second and length.
+            exec(spec.loader.source_to_code(text, file), vars(module))
     except (Exception, SystemExit) as error:
         _put_back(name, before)
         raise ScriptError.of(error, path) from error
