@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from taskyard.exceptions import ScriptError
+from taskyard_contract.world.module_names import SCRIPT
 
 
 class _Loaded(NamedTuple):
@@ -98,4 +99,4 @@ def _name_of(file: str) -> str:
     """Return the name of a script's module: the same in all programs, for cache keys and pickles."""
     stem = re.sub(r"\W", "_", os.path.basename(file).partition(".")[0])
     digest = hashlib.md5(os.fsencode(file), usedforsecurity=False).hexdigest()[:8]
-    return f"__taskyard_loader_{stem}_{digest}__"
+    return f"{SCRIPT}{stem}_{digest}__"
