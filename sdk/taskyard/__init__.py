@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         StateType,
     )
     from taskyard.tasks import Task, exponential_backoff, task, task_input_hash
+    from taskyard.transactions import Transaction
     from taskyard.utilities.annotations import allow_failure, opaque, quote, unmapped
     from taskyard.variables import Variable
 
@@ -45,6 +46,7 @@ __all__ = [
     "StateType",
     "Task",
     "TaskyardError",
+    "Transaction",
     "Variable",
     "allow_failure",
     "as_completed",
@@ -103,6 +105,7 @@ _HOMES = {
     "task": "tasks",
     "task_input_hash": "tasks",
     "exponential_backoff": "tasks",
+    "Transaction": "transactions",
     "RemoteTask": "remote",
     "remote_task": "remote",
     "TaskyardError": "exceptions",

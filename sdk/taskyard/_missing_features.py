@@ -12,8 +12,7 @@ from typing import Any, Final
 
 _PAGE: Final = "docs/coming-from-prefect.md"
 _ROOT: Final = "taskyard"
-_OURS: Final = "Taskyard"
-_THEIRS: Final = "Prefect"
+_REPLACED: Final = (("Taskyard", "Prefect"), ("TASKYARD_", "PREFECT_"))
 _IMPORT_FROM: Final = "IMPORT_FROM"
 
 
@@ -146,8 +145,9 @@ def _reason_for(inside: str, name: str) -> str | None:
     from taskyard._prefect_names.members import MEMBERS, PATTERNS
     from taskyard._prefect_names.modules import MODULES, NAMES
 
-    if name.startswith(_OURS):  # as both replacements make it: prefect, and Prefect
-        return _reason_for(inside, f"{_THEIRS}{name.removeprefix(_OURS)}")
+    for ours, theirs in _REPLACED:  # as replacements make it
+        if name.startswith(ours):
+            return _reason_for(inside, f"{theirs}{name.removeprefix(ours)}")
     if not inside:
         return NAMES.get(name) or MODULES.get(name)
     start, why = PATTERNS.get(inside, ("", ""))

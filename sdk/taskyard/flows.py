@@ -326,7 +326,7 @@ def safe_load_flow_from_entrypoint(entrypoint: str) -> Flow[..., Any] | None:
 def _placeholder_or_none(entrypoint: str, why: ScriptError) -> Flow[..., Any] | None:
     try:
         return load_placeholder_flow(entrypoint, why)
-    except Exception:  # the text may be wrong as well, and what it says of the options is foreign code
+    except (Exception, SystemExit):  # the text may be wrong as well, and its options are foreign code
         return None
 
 

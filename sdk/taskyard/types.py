@@ -1,6 +1,7 @@
 """Types for annotations of parameters, and of models, which pydantic checks."""
 
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import available_timezones
 
@@ -52,8 +53,13 @@ def raise_on_name_with_banned_characters(name: str | None) -> str | None:
     return name
 
 
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # which looks through hundreds of files
+
+
 def _checked_time_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _time_zones():
         raise ValueError(f"{name!r} is no time zone: it is written like 'Europe/Paris'")
     return name
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from typing import Any, Final
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.world import facts, inherited, main_module, process_options
 from taskyard_contract.world.facts import WorldFacts
+from taskyard_contract.world.module_names import SCRIPT
 
 _NONE: Final[Mapping[str, str]] = {}
 KEPT: Final = ("TASKYARD_SERVER",)
@@ -200,6 +201,18 @@ def _set_variables(variables: Mapping[str, str]) -> None:
     time.tzset()
 
 
+class _FromText(SourceFileLoader):
+    """Compiles each time: a script may be loaded again after an edit of the same second and length."""
+
+    def path_stats(self, path: Any) -> Mapping[str, Any]:
+        """Know nothing, so that Python neither takes nor keeps compiled code.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(path)
+
+
 class _NamedFiles(MetaPathFinder):
     """Finds the modules that the program had from elsewhere than its import path."""
 
@@ -216,7 +229,8 @@ class _NamedFiles(MetaPathFinder):
             return ModuleSpec(fullname, None, is_package=True)
         is_package = os.path.basename(file).startswith("__init__.")
         places = [os.path.dirname(file)] if is_package else None
-        return spec_from_file_location(fullname, file, submodule_search_locations=places)
+        loader = _FromText(fullname, file) if fullname.startswith(SCRIPT) else None
+        return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=places)
 
 
 def _begin_main(known: WorldFacts) -> None:

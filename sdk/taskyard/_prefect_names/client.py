@@ -69,7 +69,7 @@ CALLS: Final[dict[str, str]] = {
             *("create_variable", "update_variable", "read_variables"),
             *("read_variable_by_name", "delete_variable_by_name"),
         ],
-        reasons.BLOCKS,
+        reasons.KEPT,
     ),
     **dict.fromkeys(
         ["create_artifact", "read_artifacts", "read_latest_artifacts", "update_artifact", "delete_artifact"],

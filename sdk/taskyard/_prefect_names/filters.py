@@ -38,7 +38,7 @@ CLASSES: Final[dict[str, str]] = {
     **dict.fromkeys(["WorkPoolFilter", "WorkQueueFilter", "WorkPoolFilterName", "WorkerFilter"], _POOLS),
     **dict.fromkeys(["ArtifactFilter", "ArtifactCollectionFilter"], reasons.ARTIFACTS),
     **dict.fromkeys(
-        ["BlockDocumentFilter", "BlockTypeFilter", "BlockSchemaFilter", "VariableFilter"], reasons.BLOCKS
+        ["BlockDocumentFilter", "BlockTypeFilter", "BlockSchemaFilter", "VariableFilter"], reasons.KEPT
     ),
 }
 """The same of classes in `client.schemas.filters`."""

@@ -37,7 +37,8 @@ _STATE_NAMES: Final = {
 _RECORDED: Final = {
     **dict.fromkeys(["Deployment", "DeploymentSchedule"], reasons.DEPLOY),
     **dict.fromkeys(["WorkPool", "WorkQueue", "Worker"], reasons.INFRASTRUCTURE),
-    **dict.fromkeys(["BlockDocument", "BlockType", "BlockSchema", "Variable"], reasons.BLOCKS),
+    **dict.fromkeys(["BlockDocument", "BlockType", "BlockSchema"], reasons.KEPT),
+    "Variable": moved("taskyard.variables"),
     "Artifact": reasons.ARTIFACTS,
     **dict.fromkeys(["ConcurrencyLimit", "GlobalConcurrencyLimit"], reasons.LIMITS),
     "FlowRunInput": reasons.PAUSE,
@@ -46,11 +47,17 @@ _RECORDED: Final = {
 _ORDERS: Final = {
     **dict.fromkeys(["DeploymentSort"], reasons.DEPLOY),
     **dict.fromkeys(["ArtifactSort", "ArtifactCollectionSort"], reasons.ARTIFACTS),
-    **dict.fromkeys(["BlockDocumentSort", "VariableSort"], reasons.BLOCKS),
+    **dict.fromkeys(["BlockDocumentSort", "VariableSort"], reasons.KEPT),
     "AutomationSort": reasons.EVENTS,
 }
 
 MEMBERS: Final[dict[str, dict[str, str]]] = {
+    "blocks.system": dict.fromkeys(
+        ["JSON", "String", "DateTime"], here("Variable", "taskyard.variables") + ", whose values are JSON"
+    ),
+    "variables": {
+        name: here(f"Variable.{name}()") for name in ("get", "set", "unset", "aget", "aset", "aunset")
+    },
     "client.orchestration": dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
     "client.schemas.filters": CLASSES,
     "client.schemas.objects": _RECORDED,

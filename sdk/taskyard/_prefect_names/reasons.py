@@ -31,6 +31,10 @@ BLOCKS: Final = (
     "this kind of block is not in this release; make one of your own of taskyard.blocks.core.Block,"
     " or use taskyard.blocks.system.Secret"
 )
+KEPT: Final = (
+    "clients read runs only; Block.load() and Variable.get() read what is kept, of taskyard.blocks.core and"
+    " taskyard.variables, and 'taskyard block ls' and 'taskyard variable ls' list it"
+)
 EVENTS: Final = (
     "events and automations are not in this release; use hooks such as on_completion and on_failure"
 )

@@ -72,7 +72,8 @@ def temporary_settings(
     """Set environment variables of Taskyard's for as long as the block lasts.
 
     Args:
-        updates: Values by the names of variables, "TASKYARD_TASK_RUNNER" for example; None takes one away.
+        updates: Values by the names of variables, "TASKYARD_TASK_RUNNER" for example; True and False are
+            "on" and "off", and None takes one away.
         restore_defaults: Names of variables to take away.
 
     Raises:
@@ -82,10 +83,16 @@ def temporary_settings(
 
     wanted = {**dict.fromkeys(restore_defaults), **(updates or {})}
     for name in wanted:
-        if not name.startswith(PREFIX):
-            raise ValueError(f"'{name}' is no setting of Taskyard's: their names begin with {PREFIX}")
-    with variables({name: None if value is None else str(value) for name, value in wanted.items()}):
+        if not (isinstance(name, str) and name.startswith(PREFIX)):
+            raise ValueError(f"{name!r} is no setting of Taskyard's: their names begin with {PREFIX}")
+    with variables({name: _as_variable(value) for name, value in wanted.items()}):
         yield
+
+
+def _as_variable(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return None if value is None else str(value)
 
 
 def exceptions_equal(a: BaseException, b: BaseException) -> bool:

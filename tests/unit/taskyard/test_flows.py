@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from taskyard.exceptions import (
     UpstreamTaskError,
 )
 from taskyard.flows import flow
-from taskyard.states import Cancelled, Completed, Failed
+from taskyard.states import Cancelled, Completed, Failed, State
 from taskyard.task_runners import AgentTaskRunner
 from taskyard.tasks import task
 from taskyard.utilities.annotations import allow_failure
@@ -101,9 +101,43 @@ def test_return_state_does_not_raise(session: LoopbackSession) -> None:
 def test_b11_1_a_state_made_by_hand_is_taken_as_given(
     session: LoopbackSession, returned: Any, event: FlowEvent
 ) -> None:
-    state = flow(name="f")(lambda: returned)(return_state=True)
-    assert state is returned
-    assert last_report(session).event == event
+    main = flow(name="f")(lambda: returned)
+    for _ in range(2):  # the body may return the same object each time
+        state = main(return_state=True)
+        assert (state.type, state.name, state.message) == (returned.type, returned.name, returned.message)
+        assert state.data == returned.data
+        assert last_report(session).event == event
+        assert returned.state_details.flow_run_id is None
+
+
+@pytest.mark.parametrize("body", [lambda: 1, lambda: 1 / 0, lambda: Completed(data=1)])
+def test_b1_3_the_state_of_a_flow_run_names_it(session: LoopbackSession, body: Callable[[], Any]) -> None:
+    seen: list[State[Any]] = []
+
+    def hook(of: Any, run: Any, state: State[Any]) -> None:
+        assert state.state_details.flow_run_id == run.id
+        seen.append(state)
+
+    main = flow(name="f", on_running=[hook], on_completion=[hook], on_failure=[hook])(body)
+    state = main(return_state=True)
+    assert seen[-1] is state
+    assert len(seen) == 2
+
+
+def test_b11_1_the_state_of_a_subflow_decides(session: LoopbackSession) -> None:
+    @flow
+    def inner() -> None:
+        raise ValueError("x")
+
+    @flow
+    def outer() -> Any:
+        return inner(return_state=True)
+
+    state = outer(return_state=True)
+    assert (state.is_failed(), state.message) == (True, "1/1 states failed.")
+    assert state.data.state_details.flow_run_id != state.state_details.flow_run_id
+    with pytest.raises(ValueError, match="x"):
+        outer()
 
 
 def test_b11_1_states_of_runs_decide(session: LoopbackSession) -> None:

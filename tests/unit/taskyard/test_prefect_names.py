@@ -54,6 +54,12 @@ def executed(statement: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.parametrize("prefix", ["PREFECT", "TASKYARD"])
+def test_a_setting_is_explained_whichever_of_its_prefixes_was_replaced(prefix: str) -> None:
+    with pytest.raises(ImportError, match=f"'{prefix}_API_URL'.*environment variables.*{WHERE}"):
+        executed(f"from taskyard.settings import {prefix}_API_URL")
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_says_what_to_do_instead(name: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=re.escape(MODULES[name]) + WHERE):

@@ -194,6 +194,19 @@ def test_states_survive_pickling() -> None:
     assert pickle.loads(pickle.dumps(Completed())).has_data is False
 
 
+def test_a_state_becomes_that_of_a_flow_run_without_a_look_at_its_data() -> None:
+    class Mine(State[int]):
+        pass
+
+    before = Mine("COMPLETED", decode=lambda: 3, state_details=StateDetails(cache_key="k"))
+    before.note = "own"  # type: ignore[attr-defined]
+    after = before.of_flow_run(UUID(int=5))
+    assert after._decode is not None
+    assert (type(after), after.data, after.note) == (Mine, 3, "own")  # type: ignore[attr-defined]
+    assert (after.state_details.flow_run_id, after.state_details.cache_key) == (UUID(int=5), "k")
+    assert before.state_details.flow_run_id is None
+
+
 def test_details_show_only_what_is_known() -> None:
     assert repr(StateDetails(cache_key="k")) == "StateDetails(cache_key='k')"
 

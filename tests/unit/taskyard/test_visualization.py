@@ -126,6 +126,14 @@ def test_b18_only_direct_calls_can_be_drawn(method: str) -> None:
     assert visualization.drawings == 0
 
 
+def test_a_parameter_may_be_called_self() -> None:
+    @flow
+    def main(self: Any) -> None:
+        put(self)
+
+    assert main.generate_mermaid_graph(self=1) == 'flowchart TD\n    n0["put it-0"]'
+
+
 def test_b18_a_subflow_is_one_node() -> None:
     @flow
     def inner(x: Any) -> None:

@@ -1,5 +1,6 @@
 """A worker is in the world of its program before it executes anything, and again before each chunk."""
 
+import importlib
 import os
 import random
 import sys
@@ -13,6 +14,7 @@ from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.world import facts, inherited
 from taskyard_contract.world.facts import MainFacts, WorldFacts
+from taskyard_contract.world.module_names import SCRIPT
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +194,19 @@ def test_modules_from_elsewhere_are_found(tmp_path: Path) -> None:
         assert sys.modules["package_of_tests"].below.__name__ == "package_of_tests.below"
     finally:
         for name in (*modules, "package_of_tests.below"):
+            sys.modules.pop(name, None)
+
+
+def test_a_script_is_executed_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    name, file = f"{SCRIPT}of_tests__", tmp_path / "etl.py"
+    for number in range(2):
+        file.write_text(f"NUMBER = {number}")
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        entered(file_of(tmp_path, modules={name: str(file)}))
+        try:
+            assert vars(importlib.import_module(name))["NUMBER"] == number
+        finally:
             sys.modules.pop(name, None)
 
 

@@ -150,6 +150,21 @@ class State(Generic[R]):
         """Decode the data each time that it is asked for (`cache_result_in_memory=False`)."""
         self._keeps = False
 
+    def of_flow_run(self, flow_run_id: UUID) -> "State[R]":
+        """Return the same state as that of a flow run; this one, which its body returned, stays as it is.
+
+        Args:
+            flow_run_id: The flow run.
+        """
+        same = object.__new__(type(self))
+        for name in State.__slots__:
+            setattr(same, name, getattr(self, name))
+        if type(self) is not State:
+            vars(same).update(vars(self))
+        details = {name: getattr(self.state_details, name) for name in StateDetails.__slots__}
+        same.state_details = StateDetails(**{**details, "flow_run_id": flow_run_id})
+        return same
+
     def is_scheduled(self) -> bool:
         """Say whether it waits for a time."""
         return self.type is StateType.SCHEDULED

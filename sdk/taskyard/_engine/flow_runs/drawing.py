@@ -29,7 +29,7 @@ _HINT = (
 class DrawableFlow(FlowDefinition[P, R], Generic[P, R]):
     """A flow that can be drawn."""
 
-    def visualize(self, *args: Any, **kwargs: Any) -> Any:
+    def visualize(self, /, *args: Any, **kwargs: Any) -> Any:
         """Draw which tasks the flow calls, and what they hand on, into a PNG file, and open that.
 
         The body is executed; its tasks, and flows that it calls, are not: they give something that stands
@@ -56,7 +56,7 @@ class DrawableFlow(FlowDefinition[P, R], Generic[P, R]):
 
         return _drawn(self, (self._prefix + args, kwargs), show)
 
-    def generate_mermaid_graph(self, *args: Any, **kwargs: Any) -> Any:
+    def generate_mermaid_graph(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return what `visualize` draws as a Mermaid flowchart: text, for which nothing is installed.
 
         Args:

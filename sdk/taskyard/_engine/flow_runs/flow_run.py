@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from taskyard._data.runs.names import new_flow_run_name
 from taskyard._data.runs.records import FlowRun
-from taskyard._data.runs.state import State
+from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.failures import interruption_of, message_of
 from taskyard._data.values.folding import raises_of_runs
 from taskyard._data.values.headers import merged
@@ -169,7 +170,7 @@ class FlowRunRecord:
         look_at_modules()
         show_as_from_here()
         self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
-        self.state = State(StateType.RUNNING)
+        self.state = State(StateType.RUNNING, state_details=StateDetails(flow_run_id=UUID(bytes=self.run_id)))
         verb = "Beginning" if self.attempt_number == 1 else "Retrying"
         self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
         self._run_hooks(self._settings.on_running)
@@ -286,6 +287,7 @@ class FlowRunRecord:
             self._overruled(state)
         if self.state.is_cancelled() and decision.message not in ("", self.state.message):
             self.state = State(StateType.CANCELLED, message=decision.message)
+        self.state = self.state.of_flow_run(UUID(bytes=self.run_id))
         self._run_hooks(self._final_hooks())
         level = run_lines.level_of(_RECORDED.get(self.state.type, RunState.FAILED))
         attempts = self._settings.retries + 1

@@ -37,7 +37,7 @@ class Entrypoint(NamedTuple):
         if colon and place and attribute:
             return cls(place, attribute, place.endswith(".py") or "/" in place or "\\" in place)
         module, _, attribute = text.rpartition(".")
-        if colon or not module or not attribute:
+        if colon or not module or not attribute or module.startswith("."):
             raise ValueError(
                 f"{text!r} is no entrypoint; it has the form 'path.py:flow', 'module:flow' or 'module.flow'"
             )
@@ -85,7 +85,7 @@ def _spec_of(module: str) -> Any:
         return sys.modules[module].__spec__
     try:
         return importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # what is above it is no package, or cannot be imported
+    except (Exception, SystemExit):  # of code above it, which raises it again when it is imported
         return None
 
 

@@ -15,10 +15,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Final, NamedTuple
 
 from taskyard.exceptions import ScriptError
+from taskyard_contract.world.module_names import SCRIPT
 
 
 class _Loaded(NamedTuple):
@@ -49,13 +51,13 @@ def script_module(path: str) -> ModuleType:
         name = _name_of(file)
         known = _loaded.get(name)
         if known is None or known.text != text or sys.modules.get(name) is not known.module:
-            _loaded[name] = known = _Loaded(_executed(name, file, path), text)
+            _loaded[name] = known = _Loaded(_executed(name, file, text, path), text)
         return known.module
 
 
-def _executed(name: str, file: str, path: str) -> ModuleType:
+def _executed(name: str, file: str, text: bytes, path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
         why = ImportError(f"{file!r} is no Python file: its name does not end in .py")
         raise ScriptError.of(why, path) from why
     module = importlib.util.module_from_spec(spec)
@@ -63,7 +65,8 @@ def _executed(name: str, file: str, path: str) -> ModuleType:
     sys.modules[name] = module
     try:
         with found_beside(file):
-            spec.loader.exec_module(module)
+            # Not by the loader, which would take compiled code of an edit of the same second and length.
+            exec(spec.loader.source_to_code(text, file), vars(module))
     except (Exception, SystemExit) as error:
         _put_back(name, before)
         raise ScriptError.of(error, path) from error
@@ -96,4 +99,4 @@ def _name_of(file: str) -> str:
     """Return the name of a script's module: the same in all programs, for cache keys and pickles."""
     stem = re.sub(r"\W", "_", os.path.basename(file).partition(".")[0])
     digest = hashlib.md5(os.fsencode(file), usedforsecurity=False).hexdigest()[:8]
-    return f"__taskyard_loader_{stem}_{digest}__"
+    return f"{SCRIPT}{stem}_{digest}__"

@@ -68,7 +68,7 @@ class FlowText(NamedTuple):
             for part in parts:
                 try:
                     exec(compile(ast.Module([part], []), self.file, "exec"), names)
-                except Exception as error:  # foreign code
+                except (Exception, SystemExit) as error:  # foreign code
                     logger.debug("%s, line %d, was left out: %r", self.file, part.lineno, error)
         return names
 
@@ -79,7 +79,7 @@ class FlowText(NamedTuple):
             if option.arg in wanted:
                 try:
                     read[option.arg] = _evaluated(option.value, self.file, names)
-                except Exception as error:  # foreign code
+                except (Exception, SystemExit) as error:  # foreign code
                     said = ast.unparse(option.value)
                     logger.info("the flow's option %s=%s cannot be read here: %r", option.arg, said, error)
         if "name" in wanted and not read.get("name"):
@@ -154,7 +154,7 @@ def _is_known(value: ast.expr | None, file: str, names: dict[str, Any]) -> bool:
         return True
     try:
         _evaluated(value, file, names)
-    except Exception:  # foreign code
+    except (Exception, SystemExit):  # foreign code
         return False
     return True
 

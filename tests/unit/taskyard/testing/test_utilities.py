@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 
+from taskyard import settings
 from taskyard.testing.utilities import assert_does_not_warn, exceptions_equal, temporary_settings
 
 
@@ -54,6 +55,19 @@ def test_settings_are_others_for_a_while(monkeypatch: pytest.MonkeyPatch) -> Non
     assert os.environ["TASKYARD_OUTPUT"] == "off"
     assert os.environ["TASKYARD_LOG_LEVEL"] == "DEBUG"
     assert "TASKYARD_PROGRESS" not in os.environ
+
+
+def test_settings_say_on_and_off() -> None:
+    with temporary_settings({"TASKYARD_PROGRESS": False, "TASKYARD_RESULTS_PERSIST_BY_DEFAULT": True}):
+        assert settings.shows_progress() is False
+        said = settings.results()
+        assert said is not None
+        assert said.persist is True
+
+
+def test_a_setting_is_named_by_a_text() -> None:
+    with pytest.raises(ValueError, match="is no setting"), temporary_settings({object(): 1}):  # type: ignore[dict-item]
+        pass
 
 
 def test_other_variables_are_no_settings() -> None:

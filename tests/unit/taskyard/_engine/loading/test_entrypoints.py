@@ -13,10 +13,12 @@ from taskyard.exceptions import FlowScriptError, MissingFlowError, ScriptError, 
 from taskyard.flows import (
     Flow,
     flow,
+    is_entrypoint_async,
     load_flow_from_entrypoint,
     load_flow_from_script,
     load_flows_from_script,
     load_function_and_convert_to_flow,
+    safe_load_flow_from_entrypoint,
     select_flow,
 )
 
@@ -164,6 +166,29 @@ def test_a_script_is_executed_again_only_after_it_was_changed(write: Write) -> N
     write("counted.py", textwrap.dedent(ONE))
     assert load_flow_from_entrypoint("counted.py:one") is not first
     del sys.counted  # type: ignore[attr-defined]
+
+
+def test_an_edit_of_the_same_second_and_length_is_noticed(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for number in range(3):
+        path = write("etl.py", f"from taskyard import flow\n@flow\ndef one(): return {number}\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert load_flow_from_entrypoint("etl.py:one").fn() == number
+
+
+@pytest.mark.parametrize("raised", ["RuntimeError('no')", "SystemExit(2)"])
+@pytest.mark.parametrize("entrypoint", ["broken.inside.one", "broken.inside:one"])
+@pytest.mark.usefixtures("importable")
+def test_a_package_that_fails_is_a_failed_script(write: Write, raised: str, entrypoint: str) -> None:
+    write("broken/__init__.py", f"raise {raised}")
+    write("broken/inside.py", ONE)
+    with pytest.raises(ScriptError):
+        load_flow_from_entrypoint(entrypoint)
+    assert safe_load_flow_from_entrypoint(entrypoint) is None
+    with pytest.raises(MissingFlowError):
+        is_entrypoint_async(entrypoint)
 
 
 def test_a_changed_script_that_fails_leaves_the_former_one(write: Write) -> None:

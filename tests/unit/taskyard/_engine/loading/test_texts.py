@@ -104,6 +104,23 @@ def test_whether_a_flow_is_async_is_read(at: Callable[[str], str]) -> None:
     assert (is_entrypoint_async(at("main")), is_entrypoint_async(at("Pipeline.run"))) == (False, True)
 
 
+@pytest.mark.parametrize("line", ["import says_no", "args = parser.parse_args(['--no'])", "sys.exit('no')"])
+def test_a_file_that_ends_the_program_ends_only_its_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    (tmp_path / "says_no.py").write_text("raise SystemExit('no')")
+    begin = f"import argparse, sys\nfrom taskyard import flow\nparser = argparse.ArgumentParser()\n{line}\n"
+    (tmp_path / "tool.py").write_text(
+        begin + "@flow(name=sys.exit(), retries=2)\ndef main(n: int = sys.exit()): ...\n"
+    )
+    entrypoint = f"{tmp_path}/tool.py:main"
+    assert load_flow_arguments_from_entrypoint(entrypoint) == {"name": "main", "retries": 2}
+    loaded = load_flow_from_entrypoint(entrypoint)
+    assert (loaded.name, loaded.retries, str(loaded.signature.signature)) == ("main", 2, "(n: int = None)")
+    with pytest.raises(ScriptError, match="SystemExit"):
+        load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+
+
 def test_flows_can_be_looked_for_without_an_error(at: Callable[[str], str], tmp_path: Path) -> None:
     found: Any = safe_load_flow_from_entrypoint(at("main"))
     assert found.name == "etl 1.2"
