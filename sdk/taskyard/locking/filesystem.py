@@ -70,7 +70,10 @@ class FileSystemLockManager(PolledLocks):
         descriptor = os.open(self.lock_files_directory / _GUARD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:  # said, as a child that another thread forks now has the open file too
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
 

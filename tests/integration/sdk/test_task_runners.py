@@ -13,6 +13,7 @@ import pytest
 from support.processes import is_alive
 
 from taskyard import flow, get_run_logger, task, unmapped
+from taskyard._engine.flow_runs import task_runner
 from taskyard._engine.own_agent import sharing
 from taskyard.context import FlowRunContext
 from taskyard.exceptions import TaskyardError
@@ -283,3 +284,59 @@ def test_rows_6_and_7_the_numbers_of_runs_are_dynamic_keys() -> None:
 def test_names_of_prefect_2_and_3_are_these_runners() -> None:
     assert ConcurrentTaskRunner is ThreadPoolTaskRunner
     assert TaskyardTaskRunner is AgentTaskRunner
+
+
+@pytest.mark.parametrize(
+    "runner", [SequentialTaskRunner(), ThreadPoolTaskRunner(max_workers=1)], ids=["sequential", "one"]
+)
+@pytest.mark.parametrize("how", ["call", "submit", "map"])
+def test_mapped_runs_that_call_tasks_do_not_take_the_room_of_these(runner: TaskRunner, how: str) -> None:
+    @task
+    def inner(x: int) -> int:
+        return x
+
+    @task
+    def outer(x: int) -> int:
+        if how == "map":
+            return sum(inner.map([x]).result())
+        return inner(x) if how == "call" else inner.submit(x).result()
+
+    @flow(task_runner=runner)
+    def body() -> int:
+        return sum(outer.map(range(12)).result())
+
+    assert body() == sum(range(12))
+
+
+@pytest.mark.parametrize("during_wait", [False, True])
+def test_a_runner_that_is_interrupted_ends_what_it_has_begun(
+    during_wait: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    @task
+    def endless() -> None:
+        begun.set()
+        while True:
+            time.sleep(0.01)
+
+    futures = []
+
+    def use() -> None:
+        with ThreadPoolTaskRunner() as runner:
+            futures.append(runner.submit(endless, {}))
+            assert begun.wait(30)
+            if not during_wait:
+                raise KeyboardInterrupt
+            wait = task_runner.wait_for_all_inside
+
+            def interrupted(place: Any) -> None:
+                monkeypatch.setattr(task_runner, "wait_for_all_inside", wait)
+                raise KeyboardInterrupt
+
+            monkeypatch.setattr(task_runner, "wait_for_all_inside", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        use()
+    futures[0].wait(30)
+    assert futures[0].state.is_cancelled()

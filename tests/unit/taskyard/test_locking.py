@@ -1,6 +1,7 @@
 """Locks of transactions, in memory and in files: row 21."""
 
 import asyncio
+import fcntl
 import os
 import pickle
 import signal
@@ -175,3 +176,21 @@ def test_row_22_a_store_without_one_says_so(tmp_path: Path) -> None:
     assert not store.supports_isolation_level("SERIALIZABLE")
     with pytest.raises(ConfigurationError, match="has no lock manager"):
         store.acquire_lock("key")
+
+
+def test_row_21_a_child_forked_meanwhile_does_not_hold_up_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, of_child = os.open, []
+
+    def opened_as_by_a_fork(*args: Any) -> int:
+        descriptor = opened(*args)
+        of_child.append(os.dup(descriptor))
+        return descriptor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opened_as_by_a_fork)
+        assert FileSystemLockManager(tmp_path).acquire_lock("key", "me")
+    with open(tmp_path / ".guard") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(of_child[0])

@@ -7,8 +7,8 @@ object can stand for many flow runs at a time.
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, ClassVar, Self, TypeVar
 
 from taskyard._durable_names import public
@@ -21,6 +21,7 @@ from taskyard._engine.submission.scope import Scope, Service, current_scope, out
 from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard._network.session.session import Session
 from taskyard.logging import get_logger
+from taskyard_contract.errors import TaskyardError
 
 R = TypeVar("R")
 
@@ -172,15 +173,24 @@ class TaskRunner(ABC):
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """Wait for what was submitted, or end it as far as it has not begun, when something was raised."""
+        """Wait for what was submitted, or end it as far as it has not begun, when something was raised.
+
+        Where the program is being ended, or this is interrupted, what has begun is ended too.
+        """
         place, entered = self._place, self._entered
         assert place is not None
         assert entered is not None
         self._entered = None
         with entered:
-            if failure[0] is not None and (left := [run.run_id for run in place.open_futures()]):
-                place.session.withdraw(left)
-            wait_for_all_inside(place)
+            try:
+                if isinstance(failure[1], Exception):
+                    _end_inside(place, place.session.withdraw)
+                elif failure[1] is not None:
+                    _end_inside(place, place.session.cancel)
+                wait_for_all_inside(place)
+            except BaseException:
+                _end_inside(place, place.session.cancel)
+                raise
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as it was written down."""
@@ -197,3 +207,10 @@ class TaskRunner(ABC):
     def __repr__(self) -> str:
         """Show it as it is written."""
         return f"{type(self).__name__}()"
+
+
+def _end_inside(place: Scope, end: Callable[[list[bytes]], object]) -> None:
+    left = [run.run_id for run in place.open_futures()]
+    if left:
+        with suppress(TaskyardError):  # nobody can be told, and something else is being raised
+            end(left)

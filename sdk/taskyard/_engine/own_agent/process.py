@@ -22,6 +22,8 @@ END_SECONDS: Final = 10.0
 """An agent without work ends in a fraction of a second; a busy machine may take this long."""
 TAIL_LINES: Final = 15
 """Of its log, for whoever asks why it ended."""
+TAIL_BYTES: Final = 16_384
+"""At most so much of it."""
 
 
 class OwnAgent:
@@ -65,7 +67,7 @@ class OwnAgent:
                 self._started.set()
             code = self._process.wait()
             if not self._closing:
-                log.seek(0)
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
                 lines = log.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
                 self._fail(f"ended with exit code {code}", "\n  ".join(["", *lines]))
         # What it kept for later belongs to a name that no agent will ever have again.

@@ -41,8 +41,8 @@ def call_sync(
     if scope.call_gives_future:
         return _future_of_call(task, scope, args, kwargs, wait_for, return_state)
     future = ended_call(task, scope, args, kwargs, wait_for)
-    transaction = current_transaction()
-    if transaction is not None:
+    around = current_transaction()
+    if around is not None and (transaction := around.get_active()) is not None:
         transaction.saw_end(future.run_id)
     return future.get_state() if return_state else _value(future)
 
@@ -105,8 +105,8 @@ def call_async(
         except BaseException:
             _give_up(future)
             raise
-        transaction = current_transaction()
-        if transaction is not None:
+        around = current_transaction()
+        if around is not None and (transaction := around.get_active()) is not None:
             await transaction.saw_end_async(future)
         try:
             return future.get_state() if return_state else _value(future)

@@ -25,8 +25,8 @@ epoch. Methods that the link calls run on the loop's thread, and so does everyth
 
 import logging
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from contextlib import aclosing, suppress
 from queue import Empty
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -39,6 +39,7 @@ from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
 from taskyard._engine.thread_agent.attempts import ThreadAttempt, calling
+from taskyard._engine.thread_agent.callers import Callers
 from taskyard._engine.thread_agent.kept import Kept, Results, Upstream
 from taskyard._engine.thread_agent.own_values import copied, holds_states
 from taskyard._engine.thread_agent.threads import AttemptThreads
@@ -85,7 +86,7 @@ class ThreadAgent:
         self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
-        self._callers = self._iterating = 0
+        self._callers = Callers(self._wake)
         self._coroutines = 0
         """How many attempts have places for coroutine functions."""
         self._closed = False
@@ -192,15 +193,21 @@ class ThreadAgent:
         kept = self._kept.get(future.run_id)
         if kept is None:
             return
-        self._change_callers(1)
+        self._callers.change(1, expecting=1)
+        expects = True
         attempt: ThreadAttempt | None = None
         try:
             with calling(kept):
                 while (attempt := kept.assigned.get()) is not None:
+                    self._callers.got(expects)
+                    expects = False
                     attempt.execute()
                     if attempt.for_the_caller is not None:
                         raise attempt.for_the_caller
                     raise_missed()
+                    if not future.done():  # it is repeated
+                        self._callers.change(0, expecting=1)
+                        expects = True
         except BaseException as error:
             kept.left = error
             if attempt is not None and not attempt.reported:
@@ -208,7 +215,8 @@ class ThreadAgent:
             _give_up_assigned(kept, error)
             raise
         finally:
-            self._change_callers(-1)
+            self._callers.got(expects)
+            self._callers.change(-1)
 
     def iterate(self, future: Future[Any]) -> Generator[Any, Any, Any]:
         """Execute a run of a generator task while its caller takes the values.
@@ -219,7 +227,7 @@ class ThreadAgent:
         kept = self._kept.get(future.run_id)
         try:
             while (attempt := self._awaited(kept)) is not None:
-                with self._apart():
+                with self._callers.apart():
                     yield from attempt.iterate()
         except BaseException as error:
             self._leave(kept, error)
@@ -233,7 +241,7 @@ class ThreadAgent:
         kept = self._kept.get(future.run_id)
         try:
             while (attempt := await to_thread(self._awaited, kept)) is not None:
-                with self._apart():
+                with self._callers.apart():
                     async with aclosing(attempt.iterate_async()) as values:
                         async for value in values:
                             yield value
@@ -246,35 +254,18 @@ class ThreadAgent:
         """Wait for the next attempt of a generator; None when its run has ended."""
         if kept is None:
             return None
-        self._change_callers(1)
+        self._callers.change(1, expecting=1)
         try:
             with calling(kept):
                 return kept.assigned.get()
         finally:
-            self._change_callers(-1)
-
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """Take no room while a generator is executed: it is suspended for as long as its caller likes."""
-        with self._lock:
-            self._iterating += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._iterating -= 1
-            self._wake()
+            self._callers.change(-1, expecting=-1)
 
     def _leave(self, kept: Kept[ThreadAttempt] | None, why: BaseException) -> None:
         """Note that the caller of a generator takes no further value, and report what nobody executes."""
         if kept is not None:
             kept.left = why
             _give_up_assigned(kept, why)
-
-    def _change_callers(self, by: int) -> None:
-        with self._lock:
-            self._callers += by
-        self._wake()
 
     def _wake(self) -> None:
         """Let the link look at the demand again; a generator may be closed long after the session."""
@@ -373,10 +364,17 @@ class ThreadAgent:
         return [attempt.key for attempt in self._attempts.values() if not attempt.dropped]
 
     def demand(self) -> Demand:
-        """Ask for twice the places, so that none is empty while the next runs come, and for direct calls."""
-        in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._iterating
-        window = 2 * self.threads.places + self._callers
-        return Demand(max(0, in_hand), window, 1, coroutines=self._demand_of_coroutines())
+        """Ask for twice the places, so that none is empty while the next runs come, and for direct calls.
+
+        Runs that wait in the queue may have come into the room of direct calls, which were not there yet.
+        Where all threads make such calls nothing would ever end then, so there is always room for these.
+        """
+        in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._callers.iterating
+        window = 2 * self.threads.places + self._callers.calling
+        is_full = window - in_hand < self._callers.expecting
+        if is_full:
+            in_hand = window - self._callers.expecting
+        return Demand(max(0, in_hand), window, 1, is_full, coroutines=self._demand_of_coroutines())
 
     def _demand_of_coroutines(self) -> Demand | None:
         own = self.coroutines

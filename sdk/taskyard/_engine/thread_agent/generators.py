@@ -6,8 +6,8 @@ is the last one; and no cached result can stand for values. Its time is looked a
 nor its caller has to say anything of its progress while the other one is at work.
 """
 
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from taskyard._engine.execution.interrupts import is_for_a_flow_around
 from taskyard._engine.execution.reports import failed
 from taskyard._engine.execution.task_attempt import TaskAttempt
 from taskyard._engine.submission.scope import Arguments
-from taskyard.context import begin_anew
+from taskyard.context import active_transaction, begin_anew
 from taskyard.logging import captured_prints
 from taskyard_contract.execution import Invocation, WorkerHost
 
@@ -55,6 +55,8 @@ class GeneratorSteps:
         self._log_prints = log_prints if own is None else own
         self._attempt: TaskAttempt | None = None
         self._handed = False
+        self._transaction: Any = None
+        """What an asynchronous function has opened and not left, between two values."""
         self.end: Any = None
         """What the function returned, or a report of anything else, once it has ended."""
         self.for_the_caller: BaseException | None = None
@@ -111,7 +113,7 @@ class GeneratorSteps:
             while generator is not None:
                 assert self._attempt is not None
                 try:
-                    with self._attempt.context:
+                    with self._inside():
                         value = await anext(generator)
                     self._host.check_time()
                 except StopAsyncIteration:
@@ -119,7 +121,8 @@ class GeneratorSteps:
                     return
                 except BaseException as error:
                     self._failed(error)
-                    await generator.aclose()
+                    with self._inside():
+                        await generator.aclose()
                     return
                 self._handed = True
                 try:
@@ -127,12 +130,27 @@ class GeneratorSteps:
                         yield value
                 except BaseException:
                     self._host.suspend(False)
-                    await generator.aclose()
+                    with self._inside():
+                        await generator.aclose()
                     self._ended(None)
                     raise
                 if not self._host.suspend(False):
-                    await generator.aclose()
+                    with self._inside():
+                        await generator.aclose()
                     return
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Have the function see its run and the transactions that it opened, its caller those of its own."""
+        assert self._attempt is not None
+        around = active_transaction.get()
+        active_transaction.set(self._transaction)
+        try:
+            with self._attempt.context:
+                yield
+        finally:
+            self._transaction = active_transaction.get()
+            active_transaction.set(around)
 
     def _begun(self, arguments: Callable[[], Arguments], anew: bool = True) -> Any:
         """Do what comes before the function, and call it; None when something was reported instead."""

@@ -22,6 +22,8 @@ from taskyard.logging import get_logger
 from taskyard.utilities.annotations import NotSet
 
 Hook = Callable[..., Any]
+SHARED_SECONDS: Final = 0.2
+"""Between two looks whether another one with the key, which ends together with this one, has the lock."""
 OVER: Final = (TransactionState.COMMITTED, TransactionState.ROLLED_BACK)
 
 
@@ -267,14 +269,24 @@ class BaseTransaction:
             return True
         return any(child.holds_lock_of(key) for child in tuple(self.children))
 
+    def _longest_wait(self) -> float | None:
+        """Return how long to wait for the lock before looking whether it has become one to be shared."""
+        return None if self._parent is None else SHARED_SECONDS
+
     def _took_lock(self, taken: bool) -> None:
-        if not taken:
+        if not taken and self._parent is None:
             raise TimeoutError(f"the lock of transaction '{self.key}' could not be taken")
-        self._holds_lock = True
+        self._holds_lock = taken
 
     def _find_record(self) -> None:
         if not self.overwrite and self.store is not None and self.key and self.store.exists(key=self.key):
             self.state = TransactionState.COMMITTED
+
+    def release_all(self) -> None:
+        """Keep no key from others, nor do those that end with it, also where they could not be undone."""
+        self._release()
+        for child in tuple(self.children):
+            child.release_all()
 
     def _release(self) -> None:
         """Let the next transaction with the same key begin, if this one keeps it from that."""

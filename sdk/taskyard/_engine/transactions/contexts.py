@@ -8,8 +8,8 @@ from taskyard._data.runs.transactions import TransactionState
 from taskyard._durable_names import public
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.futures.waiting import wait_async
-from taskyard._engine.transactions.ending import EndingTransaction
+from taskyard._engine.transactions.base import OVER
+from taskyard._engine.transactions.ending import EndingTransaction, RolledBack
 from taskyard._engine.transactions.hooks import beside
 from taskyard._engine.transactions.task_runs import RunTransaction
 from taskyard.context import active_transaction
@@ -38,8 +38,8 @@ class Transaction(_AroundRuns):
     def begin(self) -> None:
         """Take the lock, if one is wanted, and look whether there is a record under the key."""
         self.state = TransactionState.ACTIVE
-        if self._wants_lock():
-            self._took_lock(self.store.acquire_lock(self.key, holder=self._holder))
+        while self._wants_lock() and not self._holds_lock:
+            self._took_lock(self.store.acquire_lock(self.key, self._holder, self._longest_wait()))
         try:
             self._find_record()
         except BaseException:
@@ -90,8 +90,9 @@ class AsyncTransaction(_AroundRuns):
     async def begin(self) -> None:
         """Take the lock, if one is wanted, and look whether there is a record under the key."""
         self.state = TransactionState.ACTIVE
-        if self._wants_lock():
-            self._took_lock(await self.store.aacquire_lock(self.key, holder=self._holder))
+        while self._wants_lock() and not self._holds_lock:
+            taken = await self.store.aacquire_lock(self.key, self._holder, self._longest_wait())
+            self._took_lock(taken)
         try:
             await beside(self._find_record)
         except BaseException:
@@ -100,11 +101,14 @@ class AsyncTransaction(_AroundRuns):
 
     async def commit(self) -> bool:
         """Commit now; says whether that was possible, else it was rolled back or has ended before."""
-        await self._wait()
+        await self.settle_async()
         return await beside(self.end_committed)
 
     async def rollback(self) -> bool:
         """Roll back now; says whether that was done, and no hook raised."""
+        if self.state in OVER:
+            return False
+        await self.settle_async(RolledBack())
         return await beside(self.end_rolled_back)
 
     def commit_as_child(self) -> bool:
@@ -114,11 +118,6 @@ class AsyncTransaction(_AroundRuns):
     def roll_back_as_child(self) -> None:
         """Be rolled back as a part of the transaction around, in the thread that does that."""
         self.end_rolled_back()
-
-    async def _wait(self) -> None:
-        """Wait here for runs: that takes no thread, of which there are few."""
-        for child in self._awaited():
-            await wait_async(child.future, None)
 
     async def __aenter__(self) -> Self:
         """Begin.
@@ -138,9 +137,9 @@ class AsyncTransaction(_AroundRuns):
     ) -> None:
         """Wait for the runs that were submitted inside, and end."""
         active_transaction.set(self._parent)
-        if error is None:
+        if error is None or isinstance(error, Exception):
             try:
-                await self._wait()
+                await self.settle_async(error)
             except BaseException as interruption:
                 await beside(partial(self.leave, interruption))
                 raise

@@ -9,23 +9,25 @@ whole program is being ended and does not wait.
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from taskyard._data.runs.transactions import CommitMode, TransactionState
 from taskyard._engine.futures.future import Future
-from taskyard._engine.futures.waiting import wait_blocking
+from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._engine.results.records import ResultRecord
 from taskyard._engine.transactions.base import OVER, BaseTransaction, FollowedRun
 from taskyard._engine.transactions.hooks import beside, name_of
 from taskyard.exceptions import FlowRunTimeoutError, ResultStorageError
+from taskyard_contract.errors import TaskyardError
 
 INTERRUPTED_SECONDS: Final = 5.0
 """How long a program that is being ended waits for runs that it has cancelled."""
 
 
-class _ChildRolledBack(Exception):
-    """A transaction inside could not commit, so the one around it cannot either."""
+class RolledBack(Exception):
+    """Something inside could not commit, or the code said so: runs that have not started are not wanted."""
 
 
 class EndingTransaction(BaseTransaction):
@@ -33,6 +35,8 @@ class EndingTransaction(BaseTransaction):
 
     failed_inside = False
     """Whether one of its runs has ended for good, and not by completing."""
+    _deadline: float | None = None
+    """Until when a program that is being ended waits for its runs, however often that is interrupted."""
 
     def settle(self, error: BaseException | None = None) -> None:
         """Wait for its task runs to end, and note how they did.
@@ -41,15 +45,32 @@ class EndingTransaction(BaseTransaction):
             error: What ends the code inside. Runs that have not started are not wanted any more; where the
                 program itself is being ended, none are.
         """
-        until = None
+        is_end = error is not None and not isinstance(error, Exception)
         if error is not None:
-            is_end = not isinstance(error, Exception)
-            until = time.monotonic() + INTERRUPTED_SECONDS if is_end else None
             self._give_up(is_end)
+        try:
+            self._wait_blocking(is_end)
+        except BaseException as interruption:
+            if not is_end:
+                self.settle(interruption)
+            raise
+        finally:  # what has completed is undone, even if this is interrupted again
+            self.note_ends()
+
+    def _wait_blocking(self, is_end: bool) -> None:
+        if is_end and self._deadline is None:
+            self._deadline = time.monotonic() + INTERRUPTED_SECONDS
+        until = self._deadline if is_end else None
         for child in self._awaited():
             if not wait_blocking(child.future, None if until is None else max(0, until - time.monotonic())):
                 child.say_unknown()
-        self.note_ends()
+
+    async def settle_async(self, error: Exception | None = None) -> None:
+        """Wait in an event loop, before `settle` is called in a thread: that takes none, and can be left."""
+        if error is not None:
+            self._give_up(is_end=False)
+        for child in self._awaited():
+            await wait_async(child.future, None)
 
     def _awaited(self) -> list[FollowedRun]:
         """Return the runs to wait for: a generator ends when its caller says so, who may be waiting here."""
@@ -61,7 +82,8 @@ class EndingTransaction(BaseTransaction):
             if not child.future.done():
                 by_session.setdefault(child.session, []).append(child.future.run_id)
         for session, run_ids in by_session.items():
-            (session.cancel if is_end else session.withdraw)(run_ids)
+            with suppress(TaskyardError):  # nobody can be told, and what has completed is undone all the same
+                (session.cancel if is_end else session.withdraw)(run_ids)
 
     def note_ends(self) -> bool:
         """Stage what its runs have done that ended; says whether all of them completed."""
@@ -99,6 +121,8 @@ class EndingTransaction(BaseTransaction):
     async def saw_end_async(self, future: Future[Any]) -> None:
         """Do so in an event loop, which goes on while something is undone."""
         if self.state in OVER or not future.completed():
+            if self.state not in OVER and future.run_id in self.open_runs:
+                await self.settle_async(RolledBack())
             await beside(partial(self.saw_end, future.run_id))
         else:
             self.saw_end(future.run_id)
@@ -108,7 +132,7 @@ class EndingTransaction(BaseTransaction):
         if self.state in OVER:
             return False
         try:
-            self.settle(error or _ChildRolledBack())
+            self.settle(error or RolledBack())
         finally:
             done = self.roll_back_now()
         return done
@@ -152,12 +176,22 @@ class EndingTransaction(BaseTransaction):
             self.roll_back_now()
         elif self.commit_mode == CommitMode.EAGER:
             self.commit_now()
-        elif self._parent is not None:
+        elif self._parent is not None and self._parent.state not in OVER:
             pass  # it is responsible from here on
+        elif self._parent is not None:
+            self._follow_parent()
         elif self.commit_mode == CommitMode.OFF:
             self.roll_back_now()
         else:
             self.commit_now()
+
+    def _follow_parent(self) -> None:
+        """Do what was done to the transaction around, which has ended before this one."""
+        assert self._parent is not None
+        if self._parent.is_committed():
+            self.commit_now()
+        else:
+            self.roll_back_now()
 
     def commit_now(self) -> bool:
         """Commit what has ended: children in order, hooks, then the record; says whether that was done."""
@@ -167,7 +201,7 @@ class EndingTransaction(BaseTransaction):
         try:
             for child in tuple(self.children):
                 if not child.commit_as_child() and child.is_rolled_back():
-                    raise _ChildRolledBack
+                    raise RolledBack
             for hook in tuple(self.on_commit_hooks):
                 self.run_hook(hook, "commit")
             self._write()
@@ -192,7 +226,7 @@ class EndingTransaction(BaseTransaction):
 
     def _say_not_committed(self, error: BaseException) -> None:
         what = f"the transaction {self.key!r}" if self.key else "the transaction"
-        if isinstance(error, _ChildRolledBack):
+        if isinstance(error, RolledBack):
             self.logger.warning("%s is rolled back, because one inside of it was", what)
         elif isinstance(error, ResultStorageError):
             self.logger.error("%s is rolled back, because its record could not be written: %s", what, error)
@@ -219,7 +253,7 @@ class EndingTransaction(BaseTransaction):
             self._say_not_undone(left)
             return False
         finally:
-            self._release()
+            self.release_all()
 
     def forget_results(self) -> None:
         """Have nobody find what is about to be undone; of task runs there may be results in a cache."""

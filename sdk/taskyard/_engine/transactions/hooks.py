@@ -9,6 +9,7 @@ import contextvars
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
@@ -52,9 +53,14 @@ async def beside(call: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     context = contextvars.copy_context()
     context.run(_loop.set, loop)
-    work = loop.run_in_executor(None, context.run, call)
+    # The loop's own threads are few, and hooks that are asynchronous may need them.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="taskyard-transaction")
+    work = loop.run_in_executor(thread, context.run, call)
+    thread.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait({work})
+        while not work.done():
+            with suppress(asyncio.CancelledError):  # once more: it is raised below
+                await asyncio.wait({work})
         raise

@@ -49,6 +49,7 @@ class RunTransaction(EndingTransaction):
         self.is_lazy = is_lazy
         self._cache_key = cache_key
         self._parent = parent
+        self._is_unknown = False
 
     @property
     def session(self) -> "Session":
@@ -73,7 +74,10 @@ class RunTransaction(EndingTransaction):
         return True
 
     def say_unknown(self) -> None:
-        """Say that the program does not wait for the run's end."""
+        """Say, once, that the program does not wait for the run's end."""
+        if self._is_unknown:
+            return
+        self._is_unknown = True
         self.logger.error(
             "task run %s of '%s' has not ended yet, and this program is being ended: what the run does from"
             " now on is not undone",
