@@ -98,8 +98,8 @@ class ClientSession(Peer):
         self.session_id = session_id
         self.share = share_number(session_id)
         self.caller_run_id = caller_run_id
-        self.says_ends = False
-        """As its hello says, on each stream."""
+        self.says_ends = True
+        """As its hello says; after a restart, before it, as nearly all say: nothing is to be shown twice."""
         self.disconnected_at: float | None = now
         self.templates: dict[int, int] = {}
         """Numbers of the templates it has sent on this stream, by what it calls them."""

@@ -341,6 +341,31 @@ def test_what_was_said_is_not_said_again_after_a_restart(tmp_path: Path) -> None
     kill_and_restart(tmp_path, before, after)
 
 
+def test_an_end_is_said_once_by_a_program_that_comes_back_after_its_agent(tmp_path: Path) -> None:
+    kept: dict[str, Any] = {}
+
+    async def before(it: World) -> None:
+        client, agent = it.client(says_ends=True), it.agent()
+        kept["session"], kept["agent"] = client.session.session_id, agent.session_id
+        [kept["run"]] = await client.submit(flow=await client.start_flow())
+        await assigned(it, agent)
+        kept["epoch"] = agent.assigned[kept["run"]]
+        await it.settle()
+
+    async def after(it: World) -> None:
+        agent = it.agent(session_id=kept["agent"], held=[(kept["run"], kept["epoch"])])
+        agent.assigned[kept["run"]] = kept["epoch"]
+        agent.report([kept["run"]], **BOOM)
+        client = it.client(kept["session"], says_ends=True)  # before the commit with the line
+        await client.send(subscribe=[kept["run"]])
+        await it.settle()
+        assert client.state_of(kept["run"]) == RunState.FAILED
+        assert not client.outcomes[kept["run"]].said
+        assert (shown(client), await lines(it, kept["run"])) == ([], [FAILED])
+
+    kill_and_restart(tmp_path, before, after)
+
+
 def test_somebody_who_cancels_one_run_is_always_named() -> None:
     async def scenario(it: World) -> None:
         client = it.client()
