@@ -171,9 +171,15 @@ class TaskAttempt:
         if type(report) is Exceptional and reports.is_failure(report):
             return self.refused(report)
         if settings.on_completion or settings.on_failure or settings.on_commit:
-            size, limit = _size(report), getattr(self.context.host, "max_result_bytes", 0)
-            if limit and size > limit:  # said by its worker of results of other tasks
-                return self.refused(reports.too_large(size, limit, self._name, self._wire()), last=False)
+            return self._hooked(given, value, report)
+        return report
+
+    def _hooked(self, given: Any, value: Any, report: Any) -> Any:
+        """Call the hooks of a run that has returned something; returns what is reported of it."""
+        settings = self.task.settings
+        size, limit = _size(report), getattr(self.context.host, "max_result_bytes", 0)
+        if limit and size > limit:  # said by its worker of results of other tasks
+            return self.refused(reports.too_large(size, limit, self._name, self._wire()), last=False)
         name = None
         if settings.on_commit and not self._commits(given):
             report, name = self._rolled_back(value), ROLLED_BACK
