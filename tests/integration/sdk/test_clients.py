@@ -65,6 +65,7 @@ def who_owns(run_id: str) -> str:
 
 @task
 def waits(gate: str) -> None:
+    Path(gate).with_suffix(".began").touch()
     while not Path(gate).exists():
         time.sleep(0.01)
 
@@ -332,12 +333,15 @@ class Gated:
     def __init__(self, gate: Path, runner: Any) -> None:
         self.ended: list[State[Any]] = []
         self._ids: list[str] = []
-        self._began = threading.Event()
+        self._began = gate.with_suffix(".began")
         self._thread = threading.Thread(target=self._call, args=(gate, runner))
 
     def begin(self) -> UUID:
         self._thread.start()
-        assert self._began.wait(30)
+        deadline = time.monotonic() + 30
+        while not self._began.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         return UUID(self._ids[0])
 
     def join(self) -> None:
@@ -348,9 +352,7 @@ class Gated:
         @flow(**runner)
         def gated() -> None:
             self._ids.append(runtime.flow_run.id)
-            future = waits.submit(str(gate))
-            self._began.set()
-            future.result()
+            waits.submit(str(gate)).result()
 
         self.ended.append(gated(return_state=True))
 
