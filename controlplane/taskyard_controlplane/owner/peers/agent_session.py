@@ -104,7 +104,9 @@ class AgentSession(Peer):
         self._last_index = 0
         self._new_templates: list[template_pb2.TemplateDefinition] = []
         self._chunks: list[pb.AssignChunk] = []
-        self._cancel: list[pb.RunKey] = []
+        self._chunks_sent = 0
+        self._cancel: list[tuple[int, pb.RunKey]] = []
+        """Each with how many chunks have to be sent before: an agent ignores what it has not yet got."""
         self._ended_worlds: list[bytes] = []
         self._heartbeat = 0
         self._drain = False
@@ -186,6 +188,7 @@ class AgentSession(Peer):
         self.condition = ""
         self._templates, self._last_index = {}, 0
         self._new_templates, self._chunks, self._cancel, self._ended_worlds = [], [], [], []
+        self._chunks_sent = 0
         self.unsent_bytes = 0
         self._heartbeat = 0
         self._drain = self.asked_to_drain  # the request may have been lost with the old stream
@@ -214,8 +217,9 @@ class AgentSession(Peer):
         self.unsent_bytes += len(chunk.body)
 
     def cancel(self, run: Run) -> None:
-        """Tell the agent to end a run."""
-        self._cancel.append(pb.RunKey(run_id=run.run_id, epoch=run.epoch))
+        """Tell the agent to end a run, after all that it was assigned until now."""
+        key = pb.RunKey(run_id=run.run_id, epoch=run.epoch)
+        self._cancel.append((self._chunks_sent + len(self._chunks), key))
         self.wake()
 
     def worlds_ended(self, world_ids: Iterable[bytes]) -> None:
@@ -250,18 +254,19 @@ class AgentSession(Peer):
         self._new_templates = self._new_templates[len(templates) :]
         # Nothing may come before its template.
         chunks = [] if self._new_templates else _first_of(self._chunks, lambda one: len(one.body))
+        self._chunks_sent += len(chunks)
         frame = pb.ServerFrame(
             templates=templates,
             chunks=chunks,
             reported_up_to=self.durable_up_to,
-            cancel=self._cancel,
+            cancel=self._due_cancels() if self._cancel else (),
             heartbeat=self._heartbeat,
             drain=self._drain,
             reconnect_after_ms=self._reconnect_after_ms,
             ended_worlds=self._ended_worlds,
         )
         self._said_up_to = self.durable_up_to
-        self._chunks, self._cancel = self._chunks[len(chunks) :], []
+        self._chunks = self._chunks[len(chunks) :]
         if self._chunks or self._new_templates:
             self.wake()
         if chunks:
@@ -272,3 +277,9 @@ class AgentSession(Peer):
         self._drain = False
         self._ended_worlds = []
         return frame
+
+    def _due_cancels(self) -> list[pb.RunKey]:
+        """Take the cancellations of what has been sent, this frame included."""
+        due = [key for after, key in self._cancel if after <= self._chunks_sent]
+        self._cancel = self._cancel[len(due) :]  # they are in this order
+        return due

@@ -2,11 +2,13 @@
 
 Invariant: grpc.aio objects are made, used and closed on this thread's loop and nowhere else. The loop
 starts with the first use, so that importing the SDK costs nothing. Threads, and gRPC, do not survive a fork:
-the child of a process that had started its loop gets an error instead of a crash.
+the child of a process that had started its loop gets an error instead of a crash, and destroys nothing that its
+parent left.
 """
 
 import atexit
 import concurrent.futures.thread  # noqa: F401  # cannot be imported any more once the main thread has ended
+import gc
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -165,6 +167,9 @@ def _exit() -> None:
 
 
 def _after_fork() -> None:
+    # What the parent left to the collector may hold gRPC objects, and destroying one here can wait for a
+    # thread of the parent for ever, or crash.
+    gc.freeze()
     loop_thread.forget()
     _before_exit.clear()
 

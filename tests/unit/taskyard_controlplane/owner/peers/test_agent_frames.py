@@ -115,6 +115,18 @@ def test_a_request_to_end_a_run_names_the_assignment() -> None:
     assert [(key.run_id, key.epoch) for key in frame.cancel] == [(run.run_id, 7)]
 
 
+def test_a_request_to_end_a_run_does_not_overtake_its_assignment() -> None:
+    stream, early, late = Stream(), a_run(), a_run()
+    stream.agent.cancel(early)
+    stream.agent.template_index(TEMPLATE, bytes(MAX_FRAME_BYTES), {})
+    stream.agent.template_index(Template(2, b"other", b""), bytes(MAX_FRAME_BYTES), {})
+    stream.agent.assign(pb.AssignChunk(template=1, body=bytes(MAX_FRAME_BYTES)))
+    stream.agent.assign(pb.AssignChunk(template=2, body=bytes(MAX_FRAME_BYTES)))
+    stream.agent.cancel(late)
+    sent = [(len(frame.chunks), [key.run_id for key in frame.cancel]) for frame in stream.frames()]
+    assert sent == [(0, [early.run_id]), (1, []), (1, [late.run_id])]
+
+
 def test_an_acknowledgement_is_never_taken_back() -> None:
     stream = Stream()
     stream.agent.acknowledge(5)
