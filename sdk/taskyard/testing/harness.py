@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +22,11 @@ from taskyard._engine.submission.scope import current_scope
 from taskyard._network.server.calls import Client
 from taskyard._network.server.local_yard import LONGEST_SOCKET_PATH
 from taskyard._network.session.sessions import close_session
+from taskyard.testing.in_process import ServerInProcess
 from taskyard.testing.options import Options
 from taskyard.testing.programs import Program
 from taskyard.testing.variables import PLACES, of_programs, variables
+from taskyard_contract.clock import wall_us
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, database_url, yard_address
 
@@ -49,8 +53,9 @@ class Harness:
         self.options = options
         self.home = _new_directory()
         self.address = yard_address(self.home)
-        self._server: Program
-        self._agent: Program
+        self._server: Program | ServerInProcess
+        self._agent: Program | None = None
+        self._forward = 0.0
         self._client: Client | None = None
         self._views = 0
         self._since_us = 0
@@ -61,13 +66,45 @@ class Harness:
         """End the agent like a power cut, with what it executes, and start it again.
 
         Its runs are repeated, as after any loss of an agent: that counts as no retry.
+
+        Raises:
+            RuntimeError: Everything is in one process, without an agent.
         """
+        if self._agent is None:
+            raise RuntimeError("this harness was started with in_process=True, and has no agent to kill")
         self._agent.kill()
         self._agent = self._start_agent()
         self._agent.wait_ready(time.monotonic() + STARTUP_SECONDS)
 
+    def advance(self, by: timedelta | float) -> None:
+        """Set the clock of the server forward, and have it do what is due by then.
+
+        Retries that were to come later begin, results that are cached for a time expire, and nobody is taken
+        for gone. What tests and tasks themselves ask the time of goes on as it did.
+
+        Args:
+            by: How far; a number is in seconds.
+
+        Raises:
+            RuntimeError: The server is a process of its own, whose clock is that of the machine.
+            ValueError: It is less than nothing: time does not go back.
+        """
+        seconds = by.total_seconds() if isinstance(by, timedelta) else float(by)
+        if not 0 <= seconds < inf:
+            raise ValueError(f"time only goes forward, by a number of seconds, and not by {seconds:g}")
+        if not isinstance(self._server, ServerInProcess):
+            raise RuntimeError(
+                "the clock of this harness is that of the machine; one that was started with in_process=True"
+                " has a clock that can be set forward"
+            )
+        self._server.set_forward(seconds)
+        self._forward += seconds
+
     def restart_server(self) -> None:
-        """End the server like a power cut and start it again: flows that are running go on."""
+        """End the server like a power cut and start it again: flows that are running go on.
+
+        With everything in one process it is stopped in order.
+        """
         self._server.kill()
         self._server = self._start_server()
         self._server.wait_ready(time.monotonic() + STARTUP_SECONDS)
@@ -104,7 +141,7 @@ class Harness:
         One at a time: what is cached is forgotten for all.
         """
         self.clear_cache()
-        before, self._since_us = self._since_us, time.time_ns() // 1000
+        before, self._since_us = self._since_us, wall_us()
         self._views += 1
         try:
             with variables({settings.RESULTS_PATH: str(self.home / f"storage-{self._views}")}):
@@ -123,10 +160,12 @@ class Harness:
             stack.callback(shutil.rmtree, self.home, ignore_errors=True)
             self._server = self._start_server()
             stack.callback(lambda: self._server.kill())  # what it would still write is thrown away
-            self._agent = self._start_agent()
-            stack.callback(lambda: self._agent.end())
+            if not self.options.in_process:
+                self._agent = self._start_agent()
+                stack.callback(self._end_agent)
             self._server.wait_ready(deadline)
-            self._agent.wait_ready(deadline)
+            if self._agent is not None:
+                self._agent.wait_ready(deadline)
             stack.callback(self._disconnect)
             own = {settings.SERVER: self.address, settings.HOME: str(self.home)}
             stack.enter_context(variables({**dict.fromkeys(PLACES), **own}))
@@ -137,13 +176,20 @@ class Harness:
         if os.getpid() == self._pid:
             self._closing.close()
 
-    def _start_server(self) -> Program:
+    def _start_server(self) -> Program | ServerInProcess:
+        database, factor = database_url(self.home / YARD_DATABASE), self.options.retry_delay_factor or 0.0
+        if self.options.in_process:
+            return ServerInProcess(self.address, database, factor, self._forward)
         arguments = [
             "serve",
-            *("--listen", self.address, "--database", database_url(self.home / YARD_DATABASE)),
-            *("--retry-delay-factor", str(self.options.retry_delay_factor)),
+            *("--listen", self.address, "--database", database),
+            *("--retry-delay-factor", str(factor)),
         ]
         return self._start("taskyard_controlplane", arguments, "server.log")
+
+    def _end_agent(self) -> None:
+        if self._agent is not None:
+            self._agent.end()
 
     def _start_agent(self) -> Program:
         slots = str(self.options.slots)
@@ -191,7 +237,7 @@ def harness(options: Options, seconds: float) -> Iterator[Harness]:
         RuntimeError: One that runs was started otherwise; or this is inside of a run of another yard.
     """
     shared = _enter(options, seconds)
-    runner = options.task_runner
+    runner = options.task_runner or ("threads" if shared.options.in_process else None)
     try:
         with variables({settings.TASK_RUNNER: runner} if runner else {}):
             yield shared
@@ -208,7 +254,7 @@ def _enter(options: Options, seconds: float) -> Harness:
                     "a test harness cannot be started inside of a flow or task: what they call goes to the"
                     " yard they run in; start it around the call of the flow"
                 )
-            for extra in ("server", "agent"):
+            for extra in ("server",) if options.in_process else ("server", "agent"):
                 require_extra(extra, "a test harness")
             fresh = Harness(options.complete())
             fresh.start(seconds)

@@ -16,6 +16,7 @@ T = TypeVar("T", int, float)
 _RUNNER: Final = "taskyard_task_runner"
 _SLOTS: Final = "taskyard_slots"
 _FACTOR: Final = "taskyard_retry_delay_factor"
+_IN_PROCESS: Final = "taskyard_in_process"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--taskyard-task-runner", choices=["agents", "threads"], default=None, help=runner
     )
     parser.addini(_RUNNER, runner, default="")
+    in_process = "no other processes: server and tasks are threads of the tests, whose time can be advanced"
+    parser.getgroup("taskyard").addoption(
+        "--taskyard-in-process", action="store_true", default=None, help=in_process
+    )
+    parser.addini(_IN_PROCESS, in_process, type="bool", default=False)
     parser.addini(_SLOTS, "workers of the agent in tests (default: one for each processor)", default="")
     parser.addini(_FACTOR, "what delays before retries are multiplied with in tests (default: 0)", default="")
 
@@ -38,6 +44,7 @@ def taskyard_yard(request: pytest.FixtureRequest) -> "Iterator[Harness]":
         task_runner=request.config.getoption(_RUNNER) or request.config.getini(_RUNNER) or None,
         slots=_number(request.config, _SLOTS, int),
         retry_delay_factor=_number(request.config, _FACTOR, float),
+        in_process=request.config.getoption(_IN_PROCESS) or request.config.getini(_IN_PROCESS) or None,
     ) as harness:
         yield harness
 

@@ -30,12 +30,13 @@ def taskyard_test_harness(
     task_runner: str | None = None,
     slots: int | None = None,
     retry_delay_factor: float | None = None,
+    in_process: bool | None = None,
 ) -> "Iterator[Harness]":
     """Have flows and tasks that are called inside run in a yard of their own, thrown away afterwards.
 
-    It is a server and an agent, processes with a temporary directory. The yard of the user, a server that
-    TASKYARD_SERVER names and a storage that TASKYARD_RESULTS_DEFAULT_STORAGE names are not touched, and these
-    variables are as before afterwards. A harness inside of another one is the same yard.
+    It is a server and an agent, as a rule processes, with a temporary directory. The yard of the user, a
+    server that TASKYARD_SERVER names and a storage that TASKYARD_RESULTS_DEFAULT_STORAGE names are not
+    touched, and these variables are as before afterwards. A harness inside of another one is the same yard.
 
         with taskyard_test_harness():
             assert my_flow() == "done"
@@ -47,9 +48,11 @@ def taskyard_test_harness(
         slots: How many workers the agent has; by default one for each processor.
         retry_delay_factor: What delays before retries are multiplied with, from 0 to 1. By default 0: what
             is to be repeated in ten minutes is repeated at once. 1 has tests wait for it.
+        in_process: Have no other processes: the server is a thread of this one, whose clock `advance()` sets
+            forward, and tasks are executed by threads.
 
     Yields:
-        The yard, with `kill_agent()`, `restart_server()`, `clear_cache()` and `flow_runs()`.
+        The yard, with `kill_agent()`, `restart_server()`, `advance()`, `clear_cache()` and `flow_runs()`.
 
     Raises:
         ConnectionFailed: It does not start; the end of its log is in the message.
@@ -61,7 +64,7 @@ def taskyard_test_harness(
     from taskyard.testing.options import Options
 
     seconds = STARTUP_SECONDS if server_startup_timeout is None else server_startup_timeout
-    with harness(Options(task_runner, slots, retry_delay_factor), seconds) as running:
+    with harness(Options(task_runner, slots, retry_delay_factor, in_process), seconds) as running:
         yield running
 
 

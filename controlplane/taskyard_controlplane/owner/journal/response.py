@@ -44,6 +44,11 @@ class Response:
         self._since = self._told_at = None
         return now
 
+    def clock_was_set(self, seconds: float) -> None:
+        """Take it that the clock was set forward, and what is under way has not taken that long."""
+        if self._since is not None:
+            self._since += seconds
+
     @property
     def overdue(self) -> bool:
         """Whether the answer has been awaited for too long."""

@@ -56,17 +56,24 @@ class Leases:
         gap = now - self._last_check
         self._last_check = now
         if self._committer.stalled or gap > STALL_CHECKS * self._interval:
-            self._extend(gap, now)
+            self.excuse(gap)
         else:
             self._check(now)
         self._timers.after(self._interval, self._tick, name="leases")
 
-    def _extend(self, gap: float, now: float) -> None:
+    def excuse(self, seconds: float) -> None:
+        """Leave out of everybody's silence so many seconds, in which nobody can have been heard."""
+        now = self._clock.monotonic()
         for agent in self._agents():
-            agent.excuse(gap, now)
+            agent.excuse(seconds, now)
         for session in self._sessions():
             if session.disconnected_at is not None:
-                session.disconnected_at = min(now, session.disconnected_at + gap)
+                session.disconnected_at = min(now, session.disconnected_at + seconds)
+
+    def clock_was_set(self, seconds: float) -> None:
+        """Take it that the clock was set forward, and nobody was silent for that long."""
+        self.excuse(seconds)
+        self._last_check += seconds
 
     def _check(self, now: float) -> None:
         for agent in list(self._agents()):

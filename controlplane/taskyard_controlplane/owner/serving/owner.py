@@ -185,6 +185,12 @@ class Owner:
         """Make anew what is made all the time; at rest, after much has happened (`heap`)."""
         self._committer.renew()
 
+    def clock_was_set(self, seconds: float) -> None:
+        """Do what has become due by the clock having been set forward by so many seconds. For tests."""
+        self._committer.response.clock_was_set(seconds)
+        self.connections.leases.clock_was_set(seconds)
+        self._timers.fire()
+
     def _maintain(self) -> None:
         """Do the store's upkeep and note how far recovery will have to look back."""
         if self._stopping:

@@ -4,7 +4,6 @@ Invariant: a value that cannot be recorded is left out; it is still what the cal
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from taskyard._network.session.session import Session
 from taskyard.exceptions import NotSerializable, TaskyardError
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.clock import wall_us
 from taskyard_contract.encodings import BUFFERS, PICKLE, encode_as, refusal_of
 from taskyard_contract.failures import failure_of, text_of
 from taskyard_contract.pickling import dumps_apart
@@ -42,7 +42,7 @@ def report_of(run_id: bytes, attempt: int, event: FlowEvent, message: str = "") 
         run_id=run_id,
         attempt=attempt,
         event=event,  # type: ignore[arg-type]  # the enums are numerically equal
-        occurred_us=time.time_ns() // 1000,
+        occurred_us=wall_us(),
         message=cut(message),
     )
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import socket
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from taskyard._engine.results.choosing import storage_of
@@ -16,6 +16,7 @@ from taskyard._engine.results.storages import Storage
 from taskyard._engine.results.stored import StoredResult, read_record
 from taskyard.exceptions import DamagedResult, NotSerializable
 from taskyard.serializers import Serializer, serializer_of
+from taskyard_contract.clock import wall_time
 from taskyard_contract.failures import text_of
 
 logger: Final = logging.getLogger("taskyard.results")
@@ -82,7 +83,7 @@ class ResultPlan:
         except DamagedResult as error:
             logger.warning("a stored result of '%s' is made anew: %s", self.name, error)
             return None
-        if metadata.cache_key not in (None, cache_key) or metadata.is_expired(datetime.now(UTC)):
+        if metadata.cache_key not in (None, cache_key) or metadata.is_expired(wall_time()):
             return None
         return StoredResult(self.serializer, storage=self.storage, key=key, writer=_writer())
 
@@ -95,7 +96,7 @@ class ResultPlan:
         """
         metadata = ResultRecordMetadata(
             storage_key=key,
-            expiration=expires(self._lifetime, datetime.now(UTC)),
+            expiration=expires(self._lifetime, wall_time()),
             serializer=self.serializer,
             cache_key=cache_key or None,
         )
@@ -120,7 +121,7 @@ class ResultPlan:
         """
         assert self.storage is not None
         record = read_record(self.storage, key, self.serializer)
-        record.metadata.expiration = datetime.now(UTC)
+        record.metadata.expiration = wall_time()
         self.storage.write(key, record.serialize())
 
 

@@ -7,7 +7,6 @@ has written.
 import asyncio
 import uuid
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from taskyard import settings
@@ -20,6 +19,7 @@ from taskyard._engine.results.storages import Storage
 from taskyard._engine.results.stored import read_record
 from taskyard.exceptions import DamagedResult
 from taskyard.serializers import Serializer, serializer_of
+from taskyard_contract.clock import wall_time
 
 if TYPE_CHECKING:
     from taskyard.locking.protocol import LockManager
@@ -106,7 +106,7 @@ class ResultStore(KeyLocks):
         """
         metadata = ResultRecordMetadata(
             storage_key=key or self._new_key(),
-            expiration=expiration or expires(self.cache_expiration, datetime.now(UTC)),
+            expiration=expiration or expires(self.cache_expiration, wall_time()),
             serializer=serializer_of(self.serializer),
         )
         return ResultRecord(metadata=metadata, result=obj)
@@ -166,7 +166,7 @@ class ResultStore(KeyLocks):
             metadata = ResultRecordMetadata.load_bytes(self._storage.head(key), None, self.where(key))
         except (FileNotFoundError, DamagedResult):
             return False
-        return not metadata.is_expired(datetime.now(UTC))
+        return not metadata.is_expired(wall_time())
 
     async def awrite(self, obj: Any, key: str | None = None, expiration: Any = None) -> ResultRecord[Any]:
         """Write a value without blocking the event loop, like `write`."""

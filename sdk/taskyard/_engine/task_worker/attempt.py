@@ -34,6 +34,7 @@ from taskyard.logging import captured_prints
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_contract.arguments import read_arguments
 from taskyard_contract.assignments.chunk import Chunk
+from taskyard_contract.clock import wall_us
 from taskyard_contract.failures import type_name
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.states import ReportKind, StateReason
@@ -311,7 +312,7 @@ class ServedAttempt:
 
     def _end(self, outcome: Report, started: int) -> None:
         self._telling.say_last()
-        duration = max(0, time.time_ns() // 1000 - started)
+        duration = max(0, wall_us() - started)
         columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration], results=[b""])
         ending, why = self._ending_with(outcome), ""
         try:

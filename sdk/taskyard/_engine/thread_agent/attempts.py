@@ -6,7 +6,6 @@ the very object that their task made.
 
 import logging
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, nullcontext
 from contextvars import Context
@@ -32,6 +31,7 @@ from taskyard.exceptions import RunCancelled, TaskRunTimeoutError, TaskyardError
 from taskyard.logging import captured_prints
 from taskyard_api.v1 import agent_service_pb2 as pb
 from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_contract.clock import wall_us
 from taskyard_contract.encodings import BUFFERS, encode
 from taskyard_contract.execution import Invocation
 from taskyard_contract.log_entry import LogEntry
@@ -162,7 +162,7 @@ class ThreadAttempt:
 
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""
-        started, self._forks = time.time_ns() // 1000, forks()
+        started, self._forks = wall_us(), forks()
         try:
             report = self._kept.context.copy().run(self._executed)
         except BaseException as error:
@@ -191,7 +191,7 @@ class ThreadAttempt:
 
     def give_up(self, why: BaseException) -> None:
         """Report that nobody will execute it, because that ends its caller."""
-        self._report(interrupted(why), time.time_ns() // 1000)
+        self._report(interrupted(why), wall_us())
 
     def iterate(self) -> Generator[Any, Any, None]:
         """Execute the attempt of a generator task while its values are taken, and report it."""
@@ -207,7 +207,7 @@ class ThreadAttempt:
 
     @contextmanager
     def _stepping(self) -> Iterator[GeneratorSteps]:
-        started = time.time_ns() // 1000
+        started = wall_us()
         self._limits = limits_of(self._invocation.template)
         steps = GeneratorSteps(self, self._kept.task, self._invocation, self._kept.scope.log_prints)
         try:
@@ -226,7 +226,7 @@ class ThreadAttempt:
             if not self._suspended or self.reported:
                 return
             self.reported = True
-        self._report(encode(None), time.time_ns() // 1000)
+        self._report(encode(None), wall_us())
 
     def suspend(self, suspended: bool) -> bool:
         """Note that its generator waits for its caller, or goes on; says whether it may."""
@@ -259,11 +259,11 @@ class ThreadAttempt:
         """Report that there is no thread for it, and would be none for another attempt."""
         report = failed(TaskyardError(f"the run could not be executed: {why}"))
         report.not_retriable = True
-        self._report(report, time.time_ns() // 1000)
+        self._report(report, wall_us())
 
     def _report(self, report: bytes | pb.ReportException, started: int) -> None:
         self._telling.say_last()
-        duration = max(0, time.time_ns() // 1000 - started)
+        duration = max(0, wall_us() - started)
         columns = pb.ReportColumns(base_us=started, started_us=[0], durations_us=[duration])
         if isinstance(report, bytes):
             columns.results.append(report)

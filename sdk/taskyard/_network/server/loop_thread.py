@@ -2,8 +2,8 @@
 
 Invariant: grpc.aio objects are made, used and closed on this thread's loop and nowhere else. The loop
 starts with the first use, so that importing the SDK costs nothing. Threads, and gRPC, do not survive a fork:
-the child of a process that had started its loop gets an error instead of a crash, and destroys nothing that its
-parent left.
+the child of a process that had started its loop gets an error instead of a crash, and destroys nothing that
+its parent left.
 """
 
 import atexit
