@@ -101,15 +101,13 @@ class AgentSession(Peer):
         self.restating: list[Timer] = []
         """What will give up runs that it should hold but did not restate, one for each hello."""
         self._templates: dict[int, int] = {}  # the oldest first
-        self._last_index = 0
+        self._last_index = self._chunks_sent = 0
         self._new_templates: list[template_pb2.TemplateDefinition] = []
         self._chunks: list[pb.AssignChunk] = []
-        self._chunks_sent = 0
         self._cancel: list[tuple[int, pb.RunKey]] = []
         """Each with how many chunks have to be sent before: an agent ignores what it has not yet got."""
         self._ended_worlds: list[bytes] = []
-        self._heartbeat = 0
-        self._drain = False
+        self._heartbeat, self._drain = 0, False
         self.unsent_bytes = 0
         """How much the chunks have that wait for the stream."""
         self.on_room: Callable[[], None] | None = None
@@ -237,9 +235,9 @@ class AgentSession(Peer):
         self.draining = self.asked_to_drain = self._drain = True
         self.wake()
 
-    def next_frame(self) -> pb.ServerFrame | None:
-        """Return what there is to send, None for nothing."""
-        if not (
+    @property
+    def _anything(self) -> bool:
+        return bool(
             self._chunks
             or self._new_templates
             or self.unsaid > 0
@@ -248,7 +246,11 @@ class AgentSession(Peer):
             or self._drain
             or self._ended_worlds
             or self._reconnect_after_ms
-        ):
+        )
+
+    def next_frame(self) -> pb.ServerFrame | None:
+        """Return what there is to send, None for nothing."""
+        if not self._anything:
             return None
         templates = _first_of(self._new_templates, lambda one: len(one.code))
         self._new_templates = self._new_templates[len(templates) :]
