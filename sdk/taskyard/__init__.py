@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard._missing_features import AbsentModules, absent_names
 
 if TYPE_CHECKING:
+    from taskyard.assets import Asset, materialize
     from taskyard.client.orchestration import get_client
     from taskyard.context import headers, tags
     from taskyard.exceptions import TaskyardError, register_error
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from taskyard.variables import Variable
 
 __all__ = [
+    "Asset",
     "Flow",
     "Future",
     "FutureList",
@@ -56,6 +58,7 @@ __all__ = [
     "get_run_logger",
     "headers",
     "heartbeat",
+    "materialize",
     "opaque",
     "quote",
     "register_error",
@@ -95,6 +98,8 @@ _STATES = [
     "StateType",
 ]
 _HOMES = {
+    "Asset": "assets",
+    "materialize": "assets",
     "Flow": "flows",
     "flow": "flows",
     "Future": "futures",
@@ -124,11 +129,14 @@ _HOMES = {
 }
 _MODULES = frozenset(
     [
+        "artifacts",
+        "assets",
         "blocks",
         "cache_policies",
         "client",
         "context",
         "exceptions",
+        "filesystems",
         "flow_runs",
         "flows",
         "futures",

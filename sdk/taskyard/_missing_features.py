@@ -188,6 +188,8 @@ def _refuse_submodule(module: str) -> None:
         ModuleNotFoundError: It is one of Prefect's.
     """
     asking = sys._getframe(1).f_back
+    if asking is not None and asking.f_code.co_name == "__getattr__":  # the module's own
+        asking = asking.f_back
     if asking is None or asking.f_code.co_name != "_find_and_load_unlocked":
         return
     wanted = asking.f_locals.get("name")

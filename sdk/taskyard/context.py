@@ -147,8 +147,10 @@ class RunContext:
 class TaskRunContext(RunContext):
     """A task run, as its function and `cache_key_fn` see it."""
 
-    __slots__ = ("own_transaction", "task", "task_run")
+    __slots__ = ("asset_metadata", "own_transaction", "task", "task_run")
 
+    asset_metadata: Any
+    """What `taskyard.assets.add_asset_metadata` has added, by key; not set before."""
     own_transaction: Any
     """That of the run itself; not set before somebody asks for it."""
 

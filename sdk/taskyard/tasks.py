@@ -1,6 +1,6 @@
 """Tasks: functions whose calls become runs."""
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, overload
 
 from taskyard._data.runs.state import State
@@ -8,9 +8,10 @@ from taskyard._data.values.folding import fold_run
 from taskyard._data.values.hashing import task_input_hash
 from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.drawn_calls import drawn_call
+from taskyard._engine.definitions.materializing import MaterializingDefinition
 from taskyard._engine.definitions.option_checks import NO_FUNCTION, exponential_backoff
 from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard._engine.definitions.task_options import MaterializingOptions, TaskOptions
 from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from taskyard_api.v1 import agent_service_pb2
     from taskyard_contract.execution import TaskCode
 
-__all__ = ["Task", "TaskOptions", "exponential_backoff", "task", "task_input_hash"]
+__all__ = ["MaterializingTask", "Task", "TaskOptions", "exponential_backoff", "task", "task_input_hash"]
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
             TypeError: An option has the wrong type, or a parameter a reserved name.
             ValueError: An option is out of range.
         """
-        self._configure(TaskSettings.of(self._function_of(fn), options))
+        self._configure(self.settings_kind.of(self._function_of(fn), options))
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -315,6 +316,30 @@ class Task(TaskDefinition[P, R], Generic[P, R]):
         raise RuntimeError(_OUTSIDE.format(name=self.name))
 
 
+class MaterializingTask(MaterializingDefinition[P, R], Task[P, R], Generic[P, R]):
+    """A task whose runs make `assets`, with the tool `materialized_by`; see `taskyard.assets.materialize`."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R] = NO_FUNCTION,
+        *,
+        assets: Iterable[Any] = (),
+        materialized_by: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
+        """Make a task of a function, of the assets that its runs make, or their keys, and of the tool.
+
+        Raises:
+            TypeError: There are no assets; or as for `Task`.
+        """
+        given: Any = {**options, "assets": assets, "materialized_by": materialized_by}
+        super().__init__(fn, **given)
+
+    def with_options(self, **options: Unpack[MaterializingOptions]) -> "MaterializingTask[P, R]":
+        """Return a task of the same function, and of the same assets, with some options replaced."""
+        return self._with(options)
+
+
 def _calls(expansion: Any) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     return (call for call, _ in zip(expansion.calls, range(expansion.count), strict=False))
 
@@ -343,7 +368,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
             result_storage_key: when it need not run at all; task_run_name, log_prints; viz_return_value:
             what stands for its result where a flow is drawn (`Flow.visualize`); hooks on_completion,
             on_failure, on_running; on_commit and on_rollback, called with the transaction of a run, see
-            `taskyard.transactions`.
+            `taskyard.transactions`; asset_deps: the assets that its runs need, see `taskyard.assets`.
 
     Raises:
         TypeError: An option has the wrong type, or a parameter a reserved name.

@@ -185,6 +185,45 @@ def test_values_of_variables_are_in_no_file(elsewhere: Elsewhere) -> None:
     assert elsewhere.files_with("REGION"), "names are known"
 
 
+LEAVES = """
+from taskyard import flow, materialize, task
+from taskyard.artifacts import Artifact, create_markdown_artifact
+from taskyard.assets import add_asset_metadata, read_asset
+from taskyard.filesystems import LocalFileSystem
+
+@materialize("far://orders", asset_deps=["far://raw"])
+def make(name):
+    create_markdown_artifact("# far", key="far")
+    files = LocalFileSystem.load(name)
+    add_asset_metadata("far://orders", {"read": files.read_path(files.write_path("a", b"far")).decode()})
+    return 1
+
+@materialize("far://sums")
+def total(made):
+    return made + 1
+
+@flow
+def main():
+    return total.submit(make.submit("files")).result()
+
+if __name__ == "__main__":
+    LocalFileSystem(basepath="/tmp/SOMEWHERE").save("files")
+    print(main(), Artifact.get("far").data, read_asset("far://orders").latest.metadata)
+    print(read_asset("far://orders").latest.upstream, read_asset("far://sums").latest.upstream)
+"""
+
+
+@pytest.mark.parametrize("elsewhere", ["the same user"], indirect=True)
+def test_row_30_what_is_made_there_is_recorded(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    place = tmp_path / "files"
+    elsewhere.write("leaves.py", LEAVES.replace("/tmp/SOMEWHERE", str(place)))
+    assert elsewhere.printed("leaves.py").splitlines() == [
+        "2 # far {'read': 'far'}",
+        "['far://raw'] ['far://orders']",
+    ]
+    assert (place / "a").read_bytes() == b"far"
+
+
 def test_workers_have_the_variables_of_a_project_that_they_have_themselves(elsewhere: Elsewhere) -> None:
     elsewhere.write("pyproject.toml", '[tool.taskyard]\ncode = "image"\nenvironment = ["REGION"]\n')
     elsewhere.write("image.py", program("import os", "os.environ['REGION'], os.environ.get('SECRET')"))

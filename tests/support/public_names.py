@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import taskyard
 
 ROOMS = {
-    *("taskyard.blocks", "taskyard.cli", "taskyard.client.orchestration", "taskyard.client.reading"),
+    *("taskyard.artifacts", "taskyard.blocks", "taskyard.cli", "taskyard.client.orchestration"),
+    *("taskyard.client.reading", "taskyard.filesystems"),
     *("taskyard.logging", "taskyard.runtime", "taskyard.testing"),
 }
 """Packages whose modules are no doors of their own, apart from `DOORS`."""

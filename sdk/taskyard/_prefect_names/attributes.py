@@ -62,7 +62,7 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         "logger": "it is taskyard.get_run_logger(), called inside of the function",
         "skip_on_upstream_skip": reasons.SKIPPING,
         "auto_generated": _GRAPH,
-        "assets": reasons.ASSETS,
+        **dict.fromkeys(["assets", "materialized_by"], reasons.ASSETS),
     },
     "flow": {
         **dict.fromkeys(["deploy", "adeploy", "to_deployment", "ato_deployment"], reasons.DEPLOY),

@@ -71,10 +71,8 @@ CALLS: Final[dict[str, str]] = {
         ],
         reasons.KEPT,
     ),
-    **dict.fromkeys(
-        ["create_artifact", "read_artifacts", "read_latest_artifacts", "update_artifact", "delete_artifact"],
-        reasons.ARTIFACTS,
-    ),
+    **dict.fromkeys(["create_artifact", "update_artifact"], reasons.ARTIFACTS),
+    "read_latest_artifacts": reasons.COLLECTIONS,
     **dict.fromkeys(
         [
             "create_automation",

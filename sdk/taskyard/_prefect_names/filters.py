@@ -36,7 +36,7 @@ CLASSES: Final[dict[str, str]] = {
     "LogFilterText": _TEXTS,
     **dict.fromkeys(["DeploymentFilter", "DeploymentFilterId", "DeploymentFilterName"], reasons.DEPLOY),
     **dict.fromkeys(["WorkPoolFilter", "WorkQueueFilter", "WorkPoolFilterName", "WorkerFilter"], _POOLS),
-    **dict.fromkeys(["ArtifactFilter", "ArtifactCollectionFilter"], reasons.ARTIFACTS),
+    "ArtifactCollectionFilter": reasons.COLLECTIONS,
     **dict.fromkeys(
         ["BlockDocumentFilter", "BlockTypeFilter", "BlockSchemaFilter", "VariableFilter"], reasons.KEPT
     ),

@@ -39,22 +39,24 @@ _RECORDED: Final = {
     **dict.fromkeys(["WorkPool", "WorkQueue", "Worker"], reasons.INFRASTRUCTURE),
     **dict.fromkeys(["BlockDocument", "BlockType", "BlockSchema"], reasons.KEPT),
     "Variable": moved("taskyard.variables"),
-    "Artifact": reasons.ARTIFACTS,
+    "ArtifactCollection": reasons.COLLECTIONS,
     **dict.fromkeys(["ConcurrencyLimit", "GlobalConcurrencyLimit"], reasons.LIMITS),
     "FlowRunInput": reasons.PAUSE,
     "TaskRunPolicy": "retries of task runs are not told; FlowRun.empirical_policy has those of a flow run",
 }
 _ORDERS: Final = {
     **dict.fromkeys(["DeploymentSort"], reasons.DEPLOY),
-    **dict.fromkeys(["ArtifactSort", "ArtifactCollectionSort"], reasons.ARTIFACTS),
+    "ArtifactCollectionSort": reasons.COLLECTIONS,
     **dict.fromkeys(["BlockDocumentSort", "VariableSort"], reasons.KEPT),
     "AutomationSort": reasons.EVENTS,
 }
 
 MEMBERS: Final[dict[str, dict[str, str]]] = {
-    "blocks.system": dict.fromkeys(
-        ["JSON", "String", "DateTime"], here("Variable", "taskyard.variables") + ", whose values are JSON"
-    ),
+    "filesystems": {
+        "SMB": reasons.SMB,
+        **dict.fromkeys(["S3", "GCS", "Azure"], here("RemoteFileSystem") + ", with a URL"),
+        **dict.fromkeys(["GitHub", "GitLab", "BitBucket"], reasons.STORAGE),
+    },
     "variables": {
         name: here(f"Variable.{name}()") for name in ("get", "set", "unset", "aget", "aset", "aunset")
     },
@@ -84,7 +86,6 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         ),
     },
     "tasks": {
-        **dict.fromkeys(["MaterializingTask"], reasons.ASSETS),
         **dict.fromkeys(
             ["TaskRunNameCallbackWithParameters", "OneOrManyFutureOrResult", "StateHookCallable"],
             (
@@ -137,7 +138,7 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
             reasons.SETTINGS,
         ),
         **dict.fromkeys(["AsyncClientContext", "SyncClientContext"], reasons.OLD_CLIENT),
-        "AssetContext": reasons.ASSETS,
+        "AssetContext": here("add_asset_metadata()", "taskyard.assets"),
         **dict.fromkeys(
             ["serialize_context", "hydrated_context"],
             "workers and ThreadPoolTaskRunner have the context of their run by themselves; threads of"

@@ -11,7 +11,6 @@ from taskyard._prefect_names.reasons import here, moved
 MODULES: Final[dict[str, str]] = {
     # 3
     **dict.fromkeys(["deployments", "runner", "schedules"], reasons.DEPLOY),
-    "filesystems": reasons.FILESYSTEMS,
     **dict.fromkeys(
         [f"client.{name}" for name in ("schemas.actions", "schemas.schedules", "schemas.events")],
         reasons.CLIENT_CHANGES,
@@ -30,8 +29,6 @@ MODULES: Final[dict[str, str]] = {
         reasons.BLOCKS,
     ),
     **dict.fromkeys(["events", "automations"], reasons.EVENTS),
-    "artifacts": reasons.ARTIFACTS,
-    "assets": reasons.ASSETS,
     "concurrency": reasons.LIMITS,
     "input": reasons.PAUSE,
     **dict.fromkeys(["flow_engine", "task_engine"], reasons.ENGINES),
@@ -156,7 +153,7 @@ NAMES: Final[dict[str, str]] = {
     **dict.fromkeys([f"{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
     **dict.fromkeys([f"a{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
     **dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
-    **dict.fromkeys(["materialize", "Asset", "MaterializingTask"], reasons.ASSETS),
+    "MaterializingTask": moved("taskyard.tasks"),
     "Block": moved("taskyard.blocks.core"),
     "PrefectFuture": here("Future"),
     # 2

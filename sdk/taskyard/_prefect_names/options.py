@@ -4,9 +4,7 @@ from typing import Final
 
 from taskyard._prefect_names import reasons
 
-ABSENT: Final[dict[str, str]] = {
-    "asset_deps": reasons.ASSETS,
-}
+ABSENT: Final[dict[str, str]] = {}
 """Options of the newest Prefect. None is taken for them, as programs say it that do not use them."""
 
 _STATE_HANDLERS: Final = (

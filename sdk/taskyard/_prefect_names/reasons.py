@@ -12,12 +12,12 @@ DEPLOY: Final = (
 )
 PAUSE: Final = "pausing, suspending and resuming runs is not in this release; a run can be cancelled"
 RESULTS: Final = (
-    "it is result_storage=... here, a path, a URL such as s3://bucket/prefix, or an object with read_path and"
-    " write_path, with result_serializer and result_storage_key; see taskyard.results"
+    "it is result_storage=... here, a path, a URL such as s3://bucket/prefix, a saved block of"
+    " taskyard.filesystems, or an object with read_path and write_path, with result_serializer and"
+    " result_storage_key; see taskyard.results"
 )
-FILESYSTEMS: Final = (
-    "filesystem blocks are not in this release; result_storage takes a path, a URL such as s3://bucket/prefix,"
-    " or an object with read_path and write_path"
+SMB: Final = (
+    "files of Windows shares are not in this release; mount the share, and use LocalFileSystem with the path"
 )
 OLD_CLIENT: Final = (
     "it is get_client() here, of taskyard.client.orchestration, with TaskyardClient and SyncTaskyardClient"
@@ -43,9 +43,14 @@ LIMITS: Final = (
     " how much"
     " runs"
 )
-ASSETS: Final = "assets are not in this release; return what was made, or where it is"
+ASSETS: Final = "tasks that make assets are decorated with @materialize(...) here, of taskyard.assets"
 ARTIFACTS: Final = (
-    "artifacts are not in this release; return what people are to see, or write it to the run's log"
+    "runs make artifacts, by create_markdown_artifact() and others of taskyard.artifacts; clients read and"
+    " delete them"
+)
+COLLECTIONS: Final = (
+    "the newest artifact of a key is Artifact.get(key) here, of taskyard.artifacts, and 'taskyard artifact"
+    " ls' lists those of all keys"
 )
 GRAPHS: Final = "flows are drawn: flow.visualize(); 'taskyard run show' has the dependencies of a run"
 STATUS: Final = "give serve() a status_server_port; TaskWorker.status() returns what is answered there"

@@ -1,7 +1,8 @@
 """Blocks that come with Taskyard."""
 
+import datetime
 import json
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pydantic
 from pydantic import Field, SecretStr, field_validator
@@ -9,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from taskyard._missing_features import absent_names
 from taskyard.blocks.core import Block
 
-__all__ = ["Secret"]
+__all__ = ["JSON", "DateTime", "Secret", "String"]
 
 T = TypeVar("T")
 
@@ -39,6 +40,40 @@ class Secret(Block, Generic[T]):
             except (ValueError, RecursionError):
                 pass  # it only begins like one
         return value
+
+
+class JSON(Block):
+    """A value that JSON has. Variables are made for these, see `taskyard.variables`.
+
+    Attributes:
+        value: The value.
+    """
+
+    _block_type_name: ClassVar[str | None] = "JSON"
+
+    value: Any = Field(description="A JSON-compatible value.")
+
+
+class String(Block):
+    """A text. Variables are made for these.
+
+    Attributes:
+        value: The text.
+    """
+
+    value: str = Field(description="A string value.")
+
+
+class DateTime(Block):
+    """A time.
+
+    Attributes:
+        value: The time; as text ISO 8601.
+    """
+
+    _block_type_name: ClassVar[str | None] = "Date Time"
+
+    value: datetime.datetime = Field(description="An ISO 8601-compatible datetime value.")
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

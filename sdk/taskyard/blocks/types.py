@@ -8,7 +8,10 @@ from typing import Any, Final, get_args
 BlockClass = type[Any]
 """A class made of `Block`, which stands on this module."""
 
-_HOMES: Final = {"secret": "taskyard.blocks.system"}
+_HOMES: Final = {
+    **dict.fromkeys(("secret", "json", "string", "date-time"), "taskyard.blocks.system"),
+    **dict.fromkeys(("local-file-system", "remote-file-system"), "taskyard.filesystems"),
+}
 """Where types are that come with Taskyard: nobody has to import these to load a block of them."""
 
 _classes: Final[dict[str, BlockClass]] = {}

@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from taskyard.cli.commands import agent, block, cache, dev, server, storage, task, variable, version, watching
+from taskyard.cli.commands import (
+    agent,
+    artifact,
+    asset,
+    block,
+    cache,
+    dev,
+    server,
+    storage,
+    task,
+    variable,
+    version,
+    watching,
+)
 from taskyard.cli.commands import run as run_commands
 from taskyard.cli.exits import EPILOG, CliError, ExitCode
 from taskyard.cli.plain_help import HELP_NAMES, Commands
@@ -55,6 +68,8 @@ app.add_typer(task.app, name="task")
 app.add_typer(cache.app, name="cache")
 app.add_typer(variable.app, name="variable")
 app.add_typer(block.app, name="block")
+app.add_typer(artifact.app, name="artifact")
+app.add_typer(asset.app, name="asset")
 app.command("prune")(storage.prune)
 app.add_typer(storage.app, name="storage")
 app.command("version")(version.version)

@@ -34,7 +34,6 @@ ENGINE: Final = (
     " state"
 )
 RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
-ASSETS: Final = "assets are not in this release; return what was made, or where it is"
 BEGIN: Final = """
 from taskyard import Flow, Task, flow, task
 
@@ -54,13 +53,16 @@ PREFECT_3: Final = {
     ),
     "one.create_run()": f"a task has no attribute 'create_run': {RECORDS}",
     "one.create_local_run()": f"a task has no attribute 'create_local_run': {RECORDS}",
-    "task(asset_deps=['s3://x'])(one.fn)": f"task 'one' cannot have the option 'asset_deps': {ASSETS}",
+    "task(assets=['s3://x'])(one.fn)": (
+        "task 'one' cannot have the option 'assets': tasks that make assets are decorated with"
+        " @materialize(...) here, of taskyard.assets"
+    ),
+    "from taskyard.filesystems import SMB": (
+        "cannot import 'taskyard.filesystems.SMB': files of Windows shares are not in this release; mount"
+        " the share, and use LocalFileSystem with the path"
+    ),
     "main.serve()": f"a flow has no attribute 'serve': {DEPLOYMENTS}",
     "from taskyard import serve": f"cannot import 'taskyard.serve': {DEPLOYMENTS}",
-    "from taskyard import materialize": f"cannot import 'taskyard.materialize': {ASSETS}",
-    "from taskyard.tasks import MaterializingTask": (
-        f"cannot import name 'MaterializingTask' from 'taskyard.tasks': {ASSETS}"
-    ),
     "from taskyard.deployments import run_deployment": f"cannot import 'taskyard.deployments': {DEPLOYMENTS}",
 }
 PREFECT_1: Final = {

@@ -13,7 +13,7 @@ def one(x: int = 1) -> int:
     return x
 
 
-@pytest.mark.parametrize("name", ["deployments", "concurrency", "events", "assets"])
+@pytest.mark.parametrize("name", ["deployments", "concurrency", "events"])
 def test_a_module_that_is_missing_says_what_to_do_instead(name: str) -> None:
     with pytest.raises(ImportError, match=rf"cannot import 'taskyard\.{name}': .+ not in this release; "):
         importlib.import_module(f"taskyard.{name}")
@@ -38,7 +38,7 @@ def test_other_missing_modules_are_as_usual(name: str) -> None:
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        ("asset_deps", "assets are not in this release"),
+        ("assets", "tasks that make assets are decorated with @materialize"),
         ("retris", "did you mean 'retries'?"),
         ("zzz", "the options are .*retries"),
     ],

@@ -198,7 +198,7 @@ def test_who_only_asks_whether_a_module_is_there_is_told_no(name: str) -> None:
 
 def test_who_only_asks_whether_a_name_is_there_is_told_no() -> None:
     tasks = importlib.import_module("taskyard.tasks")
-    assert not hasattr(tasks, "MaterializingTask")
+    assert not hasattr(tasks, "StateHookCallable")
     assert not hasattr(taskyard, "serve")
     assert getattr(OBJECTS["state"], "is_successful", "absent") == "absent"
 

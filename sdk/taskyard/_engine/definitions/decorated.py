@@ -112,11 +112,19 @@ class Decorated(Generic[P, R, S]):
     def inheriting(self, inherited: Any) -> Self:
         """Return the same with options about results that it inherits: itself, where it says all of them."""
         heir = self._heirs.get(inherited)
+        return heir or self._heir(inherited, lambda: self._inheriting(inherited))
+
+    def _inheriting(self, inherited: Any) -> Self:
+        options = inherited.options_for(self.settings)
+        return self._with(options) if options else self
+
+    def _heir(self, of: Any, made: Callable[[], Self]) -> Self:
+        """Return what stands for this one where something is inherited; made once for the same."""
+        heir = self._heirs.get(of)
         if heir is None:
-            options = inherited.options_for(self.settings)
             if len(self._heirs) >= MOST_HEIRS:
                 self._heirs.clear()
-            heir = self._heirs[inherited] = self._with(options) if options else self
+            heir = self._heirs[of] = made()
         return heir
 
     def _with(self, options: Mapping[str, Any]) -> Self:

@@ -37,6 +37,7 @@ HOOKS: Final = ("on_completion", "on_failure", "on_running")
 _NONE_MEANS_KEEP: Final = frozenset(
     {"name", "description", "tags", "version", "cache_key_fn", "cache_expiration", "retry_condition_fn"}
     | {*HOOKS, "on_cancellation", "on_crashed", "on_commit", "on_rollback"}
+    | {"asset_deps", "assets", "materialized_by"}
 )
 """Options for which `with_options` takes None as "not given"; for all others None is a value."""
 

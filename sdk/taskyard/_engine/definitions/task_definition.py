@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self
 from taskyard import _durable_names
 from taskyard._data.identity.program_code import qualified_name
 from taskyard._data.values.hashing import task_key
+from taskyard._engine.assets.in_use import use
 from taskyard._engine.definitions import key_problems
 from taskyard._engine.definitions.decorated import Decorated, P, R
 from taskyard._engine.definitions.importable import reference_of
-from taskyard._engine.definitions.task_options import TaskOptions, TaskSettings
+from taskyard._engine.definitions.task_options import TaskSettings
 from taskyard._engine.futures.typed import Reading
 from taskyard.context import FlowRunContext, TaskRunContext
 from taskyard.exceptions import FlowRunTimeoutError
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskyard.tasks")
 
-_CARRIED: Final = tuple(
-    name for name in TaskOptions.__annotations__ if name in TaskSettings.__dataclass_fields__
-)
-"""The options that make a task again of a function that the other process imports."""
 STAGED: Final = "staged"
 """What `TaskDefinition.staged` is kept under, among what it inherits."""
 
@@ -40,6 +37,10 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
     kind = "task"
     is_remote: ClassVar[bool] = False
     """Whether its code is elsewhere: it is called by its name, and its arguments are JSON."""
+    settings_kind: ClassVar[type[TaskSettings]] = TaskSettings
+    """What its options are."""
+    materializes: ClassVar[bool] = False
+    """Whether its runs make assets, of which something is recorded when they end."""
     is_staged: bool = False
     """Whether its runs belong to a transaction of the process that submits them, which calls their hooks."""
     reading: Reading | None
@@ -53,6 +54,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         fn = settings.fn
         self.tags = set(settings.tags)
         self._show(settings)
+        if settings.asset_deps or self.materializes:
+            use.begun = True
         self.task_key = task_key(settings.name, fn, settings.tags)
         self.cache_policy = settings.caching
         self.has_cache_key = self.cache_policy is not None
@@ -78,6 +81,7 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.cache_expiration = settings.cache_expiration
         self.refresh_cache = settings.refresh_cache
         self.task_run_name = settings.task_run_name
+        self.asset_deps = list(settings.asset_deps)
         self.on_commit_hooks = list(settings.on_commit)
         self.on_rollback_hooks = list(settings.on_rollback)
 
@@ -88,6 +92,10 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
     def on_rollback(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Add a hook ``(transaction)``, called when what a completed run did is to be undone. A decorator."""
         return self._add_hook("on_rollback", fn)
+
+    def materializing_after(self, upstream: frozenset[Any]) -> Self:
+        """Return the same for runs whose arguments were made of these assets; for tasks that materialize."""
+        raise NotImplementedError  # no other tasks are asked
 
     def staged(self) -> Self:
         """Return the same for runs inside a transaction: whoever executes them leaves its hooks alone."""
@@ -140,7 +148,8 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         if reference is None:
             return {**state, "settings": self.settings.values()}
         # Without what is as by default: a worker of another release need not know an option nobody uses.
-        own = {name: value for name, value in self.settings.values().items() if name in _CARRIED}
+        carried = self.settings.options.__annotations__
+        own = {name: value for name, value in self.settings.values().items() if name in carried}
         return {**state, "reference": reference, "options": own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -151,7 +160,7 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.is_staged = state.get("staged", False)
         given = state.get("settings")
         if given is None:
-            settings = TaskSettings(fn=function_at(state["reference"]), **state["options"])
+            settings = self.settings_kind(fn=function_at(state["reference"]), **state["options"])
         else:
-            settings = TaskSettings.restored(given)
+            settings = self.settings_kind.restored(given)
         self._configure(settings)

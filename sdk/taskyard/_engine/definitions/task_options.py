@@ -69,6 +69,14 @@ class TaskOptions(CallerOptions, total=False):
     on_commit: Iterable[Callable[..., Any]] | None
     on_rollback: Iterable[Callable[..., Any]] | None
     viz_return_value: Any
+    asset_deps: Iterable[Any] | None
+
+
+class MaterializingOptions(TaskOptions, total=False):
+    """Those of a task that materializes assets."""
+
+    assets: Iterable[Any] | None
+    materialized_by: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +101,8 @@ class TaskSettings(Settings):
     viz_return_value: Any = None
     on_commit: Hooks = ()
     on_rollback: Hooks = ()
+    asset_deps: Any = ()
+    """The assets that runs need, beside those of their arguments."""
     caching: CachePolicy | None = field(init=False, default=None)
     """What makes cache keys, after all options are weighed; None: runs are not cached."""
     key_storage: Any = field(init=False, default=None)
@@ -118,6 +128,10 @@ class TaskSettings(Settings):
             task_run_name=checked_run_name("task_run_name", self.task_run_name),
             heartbeat_timeout=checked_timeout(self.heartbeat_timeout, "heartbeat_timeout"),
         )
+        if self.asset_deps is None:
+            self._set(asset_deps=())
+        elif self.asset_deps != ():
+            self._set(asset_deps=_assets("asset_deps", self.asset_deps))
         checked_callable("cache_key_fn", self.cache_key_fn)
         checked_callable("retry_condition_fn", self.retry_condition_fn)
         self._set(caching=self._effective_policy())
@@ -202,6 +216,34 @@ class TaskSettings(Settings):
         if self.cache_expiration is None:
             return 0
         return max(1, round(self.cache_expiration.total_seconds() * 1000))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaterializingSettings(TaskSettings):
+    """Options of a task that materializes assets."""
+
+    options: ClassVar[type] = MaterializingOptions
+
+    assets: Any = ()
+    """What its runs make."""
+    materialized_by: str | None = None
+    """The tool that does it, for people."""
+
+    def __post_init__(self) -> None:
+        TaskSettings.__post_init__(self)  # dataclasses with slots know no super()
+        checked_type("materialized_by", self.materialized_by, str, "the name of a tool")
+        self._set(assets=_assets("assets", self.assets))
+        if not self.assets:
+            raise TypeError(
+                f"task '{self.name}': materialize requires at least one asset argument, as in"
+                ' @materialize("s3://bucket/orders.csv")'
+            )
+
+
+def _assets(option: str, given: Any) -> tuple[Any, ...]:
+    from taskyard._engine.assets.asset import checked_assets  # few tasks have any
+
+    return checked_assets(option, given)
 
 
 def _milliseconds(seconds: float | None) -> int:

@@ -170,7 +170,7 @@ class TaskAttempt:
         settings = self.task.settings
         if type(report) is Exceptional and reports.is_failure(report):
             return self.refused(report)
-        if settings.on_completion or settings.on_failure or settings.on_commit:
+        if settings.on_completion or settings.on_failure or settings.on_commit or self.task.materializes:
             return self._hooked(given, value, report)
         return report
 
@@ -183,7 +183,10 @@ class TaskAttempt:
         name = None
         if settings.on_commit and not self._commits(given):
             report, name = self._rolled_back(value), ROLLED_BACK
-        self._run_hooks(settings.on_completion, State(StateType.COMPLETED, name=name, data=given))
+        state = State[Any](StateType.COMPLETED, name=name, data=given)
+        self._run_hooks(settings.on_completion, state)
+        if self.task.materializes:
+            self._note_assets(state)
         return report
 
     def _commits(self, value: Any) -> bool:
@@ -240,6 +243,8 @@ class TaskAttempt:
             if self.task.settings.on_commit and not self._commits(state.data):
                 return self._rolled_back(state.data)
             self._run_hooks(self.task.settings.on_completion, state)
+            if self.task.materializes:
+                self._note_assets(state)
             return reports.state_by_hand(state, self._name, self._wire())
         if state.is_cancelled():
             return reports.state_by_hand(state, self._name, self._wire())
@@ -270,7 +275,15 @@ class TaskAttempt:
             retries_left = False
         if not retries_left:
             self._run_hooks(settings.on_failure, state)
+            if self.task.materializes:
+                self._note_assets(state)
         return report
+
+    def _note_assets(self, state: State[Any]) -> None:
+        """Record what became of the assets of the run, which ends in this state for good."""
+        from taskyard._engine.execution.materializing import note_end  # few tasks have assets
+
+        note_end(self.task, self.context, self.invocation, state)
 
     def interrupted(self, error: BaseException) -> Report:
         """Handle a signal or an exit: the run crashed, and is not repeated."""

@@ -188,5 +188,5 @@ class TaskBody:
         """Say how an attempt has ended: in a thread where user code, or storage, is called for it."""
         settings = self.task.settings
         hooks = settings.on_completion or settings.on_failure or settings.on_commit
-        waits = hooks or settings.retry_condition_fn
+        waits = hooks or settings.retry_condition_fn or self.task.materializes
         return await called_beside(call) if waits or self.task.results is not None else call()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from taskyard._engine.results.saved_blocks import BlockStorage, has_paths, is_block
 from taskyard._engine.results.storages import DirectoryStorage, ObjectStorage, OwnStorage, Storage
 from taskyard.exceptions import ConfigurationError
 
@@ -19,27 +20,42 @@ _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://")
 OBJECT_SCHEMES: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "https", "http")
 
 
-def checked_storage(given: Any) -> Any:
-    """Return a storage as options keep it: an absolute path, a URL, or an object.
+def checked_storage(given: Any, *, travels: bool = True) -> Any:
+    """Return a storage as options keep it: an absolute path, a URL, "type/name" of a block, or an object.
+
+    Args:
+        given: What the option says.
+        travels: Whether other processes have to find it, so that a block has to be saved.
 
     Raises:
-        TypeError: It cannot be a storage.
-        ConfigurationError: It is a block, or needs what is not installed.
+        TypeError: It cannot be a storage, or is a block that is not saved.
+        ConfigurationError: It needs what is not installed.
     """
     if given is None:
         return None
     if isinstance(given, (str, os.PathLike)):
         return _text(os.fspath(given), isinstance(given, os.PathLike))
-    if not isinstance(given, type) and _has_paths(given):
-        return given
+    if not isinstance(given, type) and has_paths(given):
+        return _saved(given) if travels and is_block(given) else given
     raise TypeError(
-        "'result_storage' must be a path, a URL such as 's3://bucket/prefix', or an object with read_path "
-        f"and write_path, got {given!r}"
+        "'result_storage' must be a path, a URL such as 's3://bucket/prefix', a saved block, or an object"
+        f" with read_path and write_path, got {given!r}"
     )
 
 
-def _has_paths(given: Any) -> bool:
-    return all(callable(getattr(given, name, None)) for name in ("read_path", "write_path"))
+def _saved(block: Any) -> str:
+    """Return the "type/name" of a block, which is all that travels of it.
+
+    Raises:
+        TypeError: It is not saved.
+    """
+    name: str | None = block.saved_as()
+    if name is None:
+        raise TypeError(
+            "Result storage configuration must be persisted server-side. Please call `.save()` on your"
+            f" {type(block).__name__} block before passing it in: workers load it by its name"
+        )
+    return name
 
 
 def _text(given: Any, is_path: bool) -> str:
@@ -47,10 +63,7 @@ def _text(given: Any, is_path: bool) -> str:
         raise TypeError(f"'result_storage' must be a path or a URL in text, got {given!r}")
     if is_path or not _URL.match(given):
         if not is_path and _BLOCK.fullmatch(given):
-            raise ConfigurationError(
-                f"'{given}' looks like a saved block, 'type/name', and blocks are not in this release; write "
-                f"a path as './{given}', or a URL"
-            )
+            return given  # resolved where results are: the block may be saved later
         return os.path.abspath(os.path.expanduser(given))
     parts = urlsplit(given)
     if parts.scheme == "file":
@@ -76,7 +89,9 @@ def storage_of(given: Any) -> Storage:
 
 @cache
 def _of_text(given: str) -> Storage:
-    return ObjectStorage(given) if _URL.match(given) else DirectoryStorage(given)
+    if _URL.match(given):
+        return ObjectStorage(given)
+    return DirectoryStorage(given) if os.path.isabs(given) else BlockStorage(given)
 
 
 def local_storage(path: "str | Path") -> Storage:

@@ -18,6 +18,13 @@ from typing import Any, Final, Protocol
 
 from taskyard.exceptions import ResultStorageError
 
+_OF_CLIENTS: Final = frozenset(
+    [
+        *("allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only"),
+        *("proxy_url", "timeout", "user_agent"),
+    ]
+)
+"""What has to be known of a connection, not of a storage: obstore is told these apart."""
 HEAD_BYTES: Final = 16 * 1024
 """What is read of a record to know what it says of itself."""
 
@@ -110,6 +117,8 @@ class ObjectStorage:
     """A bucket, or a part of one."""
 
     url: str
+    config: tuple[tuple[str, str], ...] = ()
+    """What has to be known to get there, beside what is in the environment."""
 
     @property
     def given(self) -> str:
@@ -124,17 +133,17 @@ class ObjectStorage:
     def write(self, key: str, data: bytes) -> None:
         """Put an object."""
         with _errors(self, key, "written"):
-            _client(self.url, os.getpid()).put(key, data)
+            object_store(self.url, os.getpid(), self.config).put(key, data)
 
     def read(self, key: str) -> bytes:
         """Get an object."""
         with _errors(self, key, "read"):
-            return bytes(_client(self.url, os.getpid()).get(key).bytes())
+            return bytes(object_store(self.url, os.getpid(), self.config).get(key).bytes())
 
     def head(self, key: str) -> bytes:
         """Get the beginning of an object."""
         with _errors(self, key, "read"):
-            client = _client(self.url, os.getpid())
+            client = object_store(self.url, os.getpid(), self.config)
             size = int(client.head(key)["size"])
             return bytes(client.get_range(key, start=0, end=min(size, HEAD_BYTES))) if size else b""
 
@@ -144,11 +153,19 @@ class ObjectStorage:
 
 
 @cache
-def _client(url: str, process: int) -> Any:
+def object_store(url: str, process: int, config: tuple[tuple[str, str], ...] = ()) -> Any:
     """Return what talks to object storage: one for each process, its connections do not survive a fork."""
     from obstore.store import from_url
 
-    return from_url(url)
+    made: Any = from_url
+    if not config:
+        return made(url)
+    client = {name: value for name, value in config if name in _OF_CLIENTS}
+    return made(
+        url,
+        config={name: value for name, value in config if name not in client},
+        client_options=client or None,
+    )
 
 
 @dataclass(frozen=True, eq=False)

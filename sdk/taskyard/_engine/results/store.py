@@ -47,7 +47,8 @@ class ResultStore(KeyLocks):
     """Reads and writes records of results by their keys, and locks these keys."""
 
     result_storage: Any = None
-    """A path, a URL, or an object with `read_path` and `write_path`; by default what settings say."""
+    """A path, a URL, a block or "type/name" of one, or an object with `read_path` and `write_path`; what
+    settings say by default."""
     serializer: Serializer | str | None = None
     """What writes values; records are read by what they say wrote them."""
     result_storage_key: str | None = None
@@ -61,7 +62,7 @@ class ResultStore(KeyLocks):
 
     def __post_init__(self) -> None:
         """Choose what was left out."""
-        self.result_storage = checked_storage(self.result_storage)
+        self.result_storage = checked_storage(self.result_storage, travels=False)
         self._storage = default_storage() if self.result_storage is None else storage_of(self.result_storage)
         self.serializer = default_serializer() if self.serializer is None else serializer_of(self.serializer)
         self._kept: dict[str, ResultRecord[Any]] = {}

@@ -22,10 +22,15 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 class Expansion:
     """The children of one `map`."""
 
-    __slots__ = ("calls", "constants", "count", "resolved")
+    __slots__ = ("calls", "constants", "count", "given", "resolved")
 
     def __init__(
-        self, count: int, calls: Iterator[Call], resolved: tuple[Any, ...], constants: tuple[Any, ...] = ()
+        self,
+        count: int,
+        calls: Iterator[Call],
+        resolved: tuple[Any, ...],
+        constants: tuple[Any, ...] = (),
+        given: object = (),
     ) -> None:
         """Describe the children.
 
@@ -36,11 +41,13 @@ class Expansion:
             resolved: Futures whose value was needed to know the children; each child depends on all of
                 them.
             constants: Values that all children have.
+            given: The arguments as they were.
         """
         self.count = count
         self.constants = constants
         self.calls = calls
         self.resolved = resolved
+        self.given = given
 
 
 def expand(signature: CallSignature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Expansion:
@@ -63,7 +70,8 @@ def expand(signature: CallSignature, args: tuple[Any, ...], kwargs: Mapping[str,
     count = _common_length(signature, columns, named)
     rows = zip(*map(_cells, columns), strict=False) if columns else repeat((), count)
     constants = [column.value for column in (*columns, *named.values()) if isinstance(column, _Constant)]
-    return Expansion(count, zip(rows, _keyword_rows(named), strict=False), tuple(resolved), tuple(constants))
+    calls = zip(rows, _keyword_rows(named), strict=False)
+    return Expansion(count, calls, tuple(resolved), tuple(constants), (args, kwargs))
 
 
 class _Constant:

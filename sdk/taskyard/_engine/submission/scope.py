@@ -88,6 +88,7 @@ class Scope:
         "_session",
         "_skipped",
         "address",
+        "assets",
         "call_gives_future",
         "caller_run_id",
         "code",
@@ -157,6 +158,7 @@ class Scope:
         self.address = settings.server()
         self.numbered_by: Scope | None = None
         """The scope whose numbers it takes, if it has none of its own."""
+        self.assets: Any = None  # what results carry along, see `passing_assets`
         self.latest_map = ""
         """Name of the task that was mapped last, for people who look on."""
         self.speaks = bool(flow_run_id or caller_run_id) and wants_all()
@@ -251,6 +253,14 @@ class Scope:
             self._ordinals[task_key] = skipped + 1
             self._skipped[task_key] = self._skipped.get(task_key, 0) + 1
         return skipped
+
+    def carried(self, make: Callable[[], Any]) -> Any:
+        """Return what results of this place carry along; made when somebody asks first."""
+        root = self.numbered_by or self
+        with root._lock:
+            if root.assets is None:
+                root.assets = make()
+        return root.assets
 
     def take_flow_ordinal(self, task_key: str) -> int:
         """Number the next run of a flow: nobody waits for it as for a task run."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from taskyard._data.runs.state import State
+from taskyard._engine.assets.in_use import use
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
@@ -58,6 +59,9 @@ def submit_one(
         PayloadTooLarge: The arguments are larger than the control plane takes, or upstream runs too many.
     """
     task.signature.check(args, kwargs)
+    carried = None
+    if use.begun:
+        task, carried = _with_assets(task, scope, (args, kwargs), wait_for)
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)
     transaction, hooked = current_transaction(), task
@@ -78,6 +82,8 @@ def submit_one(
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
     ordinal = scope.take_ordinals(task.task_key)
+    if carried:
+        _note_assets(task, scope, [future], carried)
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     if transaction is not None:
         transaction.follow(hooked, future, cache_key, lazy)
@@ -97,6 +103,9 @@ def submit_many(
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
     look_now()
+    carried = None
+    if use.begun:
+        task, carried = _with_assets(task, scope, expansion.given, wait_for)
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)
     transaction, hooked = current_transaction(), task
@@ -106,6 +115,8 @@ def submit_many(
     scope.latest_map = task.name
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
+    if carried:
+        _note_assets(task, scope, futures, carried)
     shared = _shared_upstream(expansion.resolved, wait_for)
     large = LargeValues(task.name, scope.session)
     if scope.executor is None and not task.is_remote:
@@ -133,6 +144,22 @@ def submit_many(
             say_submitted(task, group.names(task.name), at_once=False)
         start = end
     return futures
+
+
+def _with_assets(
+    task: TaskDefinition[..., Any], scope: Scope, call: object, wait_for: object
+) -> tuple[TaskDefinition[..., Any], Any]:
+    from taskyard._engine.submission.passing_assets import upstream_of  # its models take long to import
+
+    return upstream_of(task, scope, call, wait_for)
+
+
+def _note_assets(
+    task: TaskDefinition[..., Any], scope: Scope, futures: list[Future[Any]], carried: Any
+) -> None:
+    from taskyard._engine.submission.passing_assets import note_runs
+
+    note_runs(task, scope, futures, carried)
 
 
 def future_of(task: TaskDefinition[..., Any], run_id: bytes, scope: Scope) -> Future[Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from taskyard._missing_features import explain_attribute
+from taskyard.client.orchestration.artifact_calls import AsyncArtifactCalls
 from taskyard.client.orchestration.sync_client import SyncTaskyardClient
 from taskyard.client.schemas.filters import FlowFilter, FlowRunFilter, LogFilter, TaskRunFilter
 from taskyard.client.schemas.objects import Flow, FlowRun, Log, TaskRun
@@ -13,12 +14,14 @@ from taskyard.client.schemas.sorting import FlowRunSort, FlowSort, LogSort, Task
 from taskyard.states import State
 
 
-class TaskyardClient:
+class TaskyardClient(AsyncArtifactCalls):
     """Asks a control plane for what it has recorded, and for the end of runs.
 
     `SyncTaskyardClient` says more about each call: arguments, answers and errors are the same. Use it as an
     asynchronous context manager.
     """
+
+    _blocking: SyncTaskyardClient
 
     def __init__(self, api: str = "") -> None:
         """Mean a control plane; nothing is asked yet.

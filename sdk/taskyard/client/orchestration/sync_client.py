@@ -6,6 +6,7 @@ from uuid import UUID
 from taskyard._data.runs.recorded import from_entry
 from taskyard._missing_features import explain_attribute
 from taskyard._network.server.calls import Client
+from taskyard.client.orchestration.artifact_calls import ArtifactCalls
 from taskyard.client.orchestration.cancelling import cancelled
 from taskyard.client.orchestration.refusals import refuse
 from taskyard.client.reading import questions
@@ -28,7 +29,7 @@ _HEALTH_SECONDS = 10.0
 """Somebody who asks whether the control plane is there expects an answer, which takes it milliseconds."""
 
 
-class SyncTaskyardClient:
+class SyncTaskyardClient(ArtifactCalls):
     """Asks a control plane for what it has recorded, and for the end of runs.
 
     Looking has no consequence for a run. Use it as a context manager, or `close` it. May be used by several

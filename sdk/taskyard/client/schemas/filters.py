@@ -15,6 +15,12 @@ from taskyard._missing_features import absent_names, with_page
 from taskyard_contract.states import StateType
 
 __all__ = [
+    "ArtifactFilter",
+    "ArtifactFilterFlowRunId",
+    "ArtifactFilterId",
+    "ArtifactFilterKey",
+    "ArtifactFilterTaskRunId",
+    "ArtifactFilterType",
     "FlowFilter",
     "FlowFilterId",
     "FlowFilterName",
@@ -305,6 +311,44 @@ class LogFilter(_Combined):
     timestamp: LogFilterTimestamp | None = None
     flow_run_id: LogFilterFlowRunId | None = None
     task_run_id: LogFilterTaskRunId | None = None
+
+
+class ArtifactFilterId(_Ids):
+    """By their ids."""
+
+
+class ArtifactFilterKey(_Names):
+    """By their keys."""
+
+    exists_: bool | None = None
+    """True: only those with a key. False: only those without one."""
+
+
+class ArtifactFilterFlowRunId(_Ids):
+    """By the flow runs they were made in."""
+
+
+class ArtifactFilterTaskRunId(_Ids):
+    """By the task runs that made them."""
+
+
+class ArtifactFilterType(_Filter):
+    """By what they are."""
+
+    any_: list[str] | None = None
+    """Only those of one of these types."""
+    not_any_: list[str] | None = None
+    """None of those of one of these types."""
+
+
+class ArtifactFilter(_Combined):
+    """Which artifacts."""
+
+    id: ArtifactFilterId | None = None
+    key: ArtifactFilterKey | None = None
+    type: ArtifactFilterType | None = None
+    flow_run_id: ArtifactFilterFlowRunId | None = None
+    task_run_id: ArtifactFilterTaskRunId | None = None
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

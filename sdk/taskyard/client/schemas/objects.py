@@ -16,6 +16,7 @@ from taskyard._missing_features import absent_names
 from taskyard_contract.states import StateType
 
 __all__ = [
+    "Artifact",
     "Constant",
     "Flow",
     "FlowRun",
@@ -230,6 +231,31 @@ class Log(_Object):
     """The flow run it belongs to."""
     task_run_id: UUID | None = None
     """The task run that wrote it; None when the flow run itself did."""
+
+
+class Artifact(_Object):
+    """What a run has left for people to see, see `taskyard.artifacts`."""
+
+    id: UUID
+    """Its id."""
+    key: str | None = None
+    """What people look for it under; those of one key are its versions."""
+    type: str | None = None
+    """What `data` is: "markdown", "table", "progress", "image", or a word of the program's."""
+    description: str | None = None
+    """What it is about, Markdown."""
+    data: Any = None
+    """What is to be seen: a text, of a table JSON, or a number of percent."""
+    metadata_: dict[str, str] | None = None
+    """Further words about it."""
+    flow_run_id: UUID | None = None
+    """The flow run it was made in."""
+    task_run_id: UUID | None = None
+    """The task run that made it; None when the flow run itself did."""
+    created: datetime
+    """When it was made, by the clock of the machine that made it."""
+    updated: datetime
+    """When it was changed last, by the clock of the control plane."""
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from taskyard._missing_features import absent_names
 
-__all__ = ["FlowRunSort", "FlowSort", "LogSort", "TaskRunSort"]
+__all__ = ["ArtifactSort", "FlowRunSort", "FlowSort", "LogSort", "TaskRunSort"]
 
 
 class FlowRunSort(str, Enum):
@@ -48,6 +48,18 @@ class FlowSort(str, Enum):
 
     NAME_ASC = "NAME_ASC"
     NAME_DESC = "NAME_DESC"
+
+
+class ArtifactSort(str, Enum):
+    """Orders of artifacts."""
+
+    ID_DESC = "ID_DESC"
+    """Newest first."""
+    CREATED_DESC = "CREATED_DESC"
+    UPDATED_DESC = "UPDATED_DESC"
+    UPDATED_ASC = "UPDATED_ASC"
+    KEY_ASC = "KEY_ASC"
+    KEY_DESC = "KEY_DESC"
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

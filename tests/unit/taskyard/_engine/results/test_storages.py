@@ -9,6 +9,7 @@ import pytest
 
 from taskyard._engine.results import storages
 from taskyard._engine.results.choosing import checked_storage, storage_of
+from taskyard._engine.results.saved_blocks import BlockStorage
 from taskyard._engine.results.storages import DirectoryStorage, ObjectStorage, OwnStorage, Storage
 from taskyard.exceptions import ConfigurationError, ResultStorageError
 
@@ -108,6 +109,8 @@ def test_row_23_options_are_paths_urls_and_objects(tmp_path: Path, monkeypatch: 
     assert checked_storage(f"file://{tmp_path}/a%20b") == f"{tmp_path}/a b"
     assert checked_storage("s3://bucket/prefix") == "s3://bucket/prefix"
     assert checked_storage(block) is block
+    assert checked_storage("local-file-system/results") == "local-file-system/results"
+    assert storage_of("local-file-system/results") == BlockStorage("local-file-system/results")
     assert storage_of(checked_storage("~/x")) == DirectoryStorage(os.path.expanduser("~/x"))
     assert storage_of("s3://bucket") == ObjectStorage("s3://bucket")
     assert storage_of(block) == OwnStorage(block) != OwnStorage(Block())
@@ -116,7 +119,6 @@ def test_row_23_options_are_paths_urls_and_objects(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ("local-file-system/results", ConfigurationError, "looks like a saved block.*'./local-file-system"),
         ("ftp://host/x", ConfigurationError, "has the scheme 'ftp', which is no storage; known are file, s3"),
         ("file://other/x", ConfigurationError, "names another machine"),
         ("", TypeError, "must be a path or a URL"),

@@ -1,0 +1,1 @@
+"""Assets: what tasks make that outlives their runs, and what is recorded of it."""
