@@ -237,9 +237,9 @@ class AgentSession(Peer):
         self.draining = self.asked_to_drain = self._drain = True
         self.wake()
 
-    def next_frame(self) -> pb.ServerFrame | None:
-        """Return what there is to send, None for nothing."""
-        if not (
+    @property
+    def _anything(self) -> bool:
+        return bool(
             self._chunks
             or self._new_templates
             or self.unsaid > 0
@@ -248,7 +248,11 @@ class AgentSession(Peer):
             or self._drain
             or self._ended_worlds
             or self._reconnect_after_ms
-        ):
+        )
+
+    def next_frame(self) -> pb.ServerFrame | None:
+        """Return what there is to send, None for nothing."""
+        if not self._anything:
             return None
         templates = _first_of(self._new_templates, lambda one: len(one.code))
         self._new_templates = self._new_templates[len(templates) :]
