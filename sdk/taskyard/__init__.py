@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from taskyard.assets import Asset, materialize
     from taskyard.client.orchestration import get_client
     from taskyard.context import headers, tags
+    from taskyard.deployments import deploy
     from taskyard.exceptions import TaskyardError, register_error
-    from taskyard.flows import Flow, flow
+    from taskyard.flow_runs import (
+        apause_flow_run,
+        aresume_flow_run,
+        asuspend_flow_run,
+        pause_flow_run,
+        resume_flow_run,
+        suspend_flow_run,
+    )
+    from taskyard.flows import Flow, aserve, flow, serve
     from taskyard.futures import Future, FutureList, as_completed, wait
     from taskyard.logging import get_run_logger
     from taskyard.remote import RemoteTask, remote_task
@@ -51,7 +60,12 @@ __all__ = [
     "Transaction",
     "Variable",
     "allow_failure",
+    "apause_flow_run",
+    "aresume_flow_run",
     "as_completed",
+    "aserve",
+    "asuspend_flow_run",
+    "deploy",
     "exponential_backoff",
     "flow",
     "get_client",
@@ -60,9 +74,13 @@ __all__ = [
     "heartbeat",
     "materialize",
     "opaque",
+    "pause_flow_run",
     "quote",
     "register_error",
     "remote_task",
+    "resume_flow_run",
+    "serve",
+    "suspend_flow_run",
     "tags",
     "task",
     "task_input_hash",
@@ -97,10 +115,14 @@ _STATES = [
     "State",
     "StateType",
 ]
+_PAUSING = ["pause_flow_run", "resume_flow_run", "suspend_flow_run"]
 _HOMES = {
     "Asset": "assets",
     "materialize": "assets",
     "Flow": "flows",
+    "serve": "flows",
+    "aserve": "flows",
+    "deploy": "deployments",
     "flow": "flows",
     "Future": "futures",
     "FutureList": "futures",
@@ -125,29 +147,38 @@ _HOMES = {
     "opaque": "utilities.annotations",
     "quote": "utilities.annotations",
     "unmapped": "utilities.annotations",
+    **dict.fromkeys([*_PAUSING, *(f"a{name}" for name in _PAUSING)], "flow_runs"),
     **dict.fromkeys(_STATES, "states"),
 }
 _MODULES = frozenset(
     [
         "artifacts",
         "assets",
+        "automations",
         "blocks",
         "cache_policies",
         "client",
+        "concurrency",
         "context",
+        "deployments",
+        "events",
         "exceptions",
         "filesystems",
+        "flow_engine",
         "flow_runs",
         "flows",
         "futures",
+        "input",
         "locking",
         "logging",
         "remote",
         "results",
         "runtime",
+        "schedules",
         "serializers",
         "settings",
         "states",
+        "task_engine",
         "task_runners",
         "task_runs",
         "task_worker",

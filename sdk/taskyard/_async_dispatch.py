@@ -27,8 +27,9 @@ def is_asynchronous() -> bool:
     except RuntimeError:
         return False
     context = current_context()
+    # Of a run whose context was taken along into this process the function is not known.
     if isinstance(context, TaskRunContext):
-        return bool(context.task.isasync)
+        return context.task is None or bool(context.task.isasync)
     if isinstance(context, FlowRunContext):
-        return bool(context.flow.isasync)
+        return context.flow is None or bool(context.flow.isasync)
     return True

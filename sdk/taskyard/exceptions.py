@@ -35,6 +35,7 @@
       TaskRunTimeoutError               (TimeoutError) an attempt of a task took too long
       FlowRunTimeoutError               (TimeoutError) an attempt of a flow took too long
       FlowRunWaitTimeout                (TimeoutError) a flow run did not end as soon as somebody waited for
+      FlowPauseTimeout, NotPausedError  for programs that catch them; not raised, as nothing can be paused yet
       InvalidNameError                  (ValueError) a name that may not be used; names of runs are free here
     BaseException
       ExternalSignal
@@ -117,6 +118,8 @@ __all__ = [
     "TaskRunTimeoutError",
     "FlowRunTimeoutError",
     "FlowRunWaitTimeout",
+    "FlowPauseTimeout",
+    "NotPausedError",
     "InvalidNameError",
     "ExternalSignal",
     "TerminationSignal",
@@ -288,6 +291,14 @@ class FlowRunTimeoutError(TaskyardError, TimeoutError):
 
 class FlowRunWaitTimeout(TaskyardError, TimeoutError):
     """A flow run did not end as soon as somebody waited for. It goes on."""
+
+
+class FlowPauseTimeout(TaskyardError, TimeoutError):
+    """A paused flow run was not resumed in time. Not raised in this release, which pauses none."""
+
+
+class NotPausedError(TaskyardError):
+    """A flow run that is to be resumed is not paused. Not raised in this release, which pauses none."""
 
 
 class InvalidNameError(TaskyardError, ValueError):

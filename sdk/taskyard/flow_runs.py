@@ -3,7 +3,7 @@
 Looking has no consequence for a run. Futures do all this for what this program has submitted.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from taskyard._data.runs.recorded import RunLog, RunLogs, flow_run_of
@@ -16,9 +16,15 @@ __all__ = [
     "FlowRun",
     "RunLog",
     "RunLogs",
+    "apause_flow_run",
+    "aresume_flow_run",
+    "asuspend_flow_run",
     "await_flow_run",
     "flow_run_logs",
+    "pause_flow_run",
     "read_flow_run",
+    "resume_flow_run",
+    "suspend_flow_run",
     "wait_for_flow_run",
 ]
 
@@ -89,6 +95,89 @@ def flow_run_logs(flow_run_id: UUID | str, *, follow: bool = False) -> RunLogs:
         RunNotFound: There is no such run.
     """
     return RunById(flow_run_id, RunKind.FLOW).logs(follow=follow)
+
+
+def pause_flow_run(
+    wait_for_input: Any = None,
+    timeout: int = 3600,
+    poll_interval: int = 10,
+    key: str | None = None,
+) -> Any:
+    """Wait in a flow until somebody lets it go on.
+
+    Raises:
+        NotSupported: Always; flow runs cannot be paused yet.
+    """
+    _refuse("pause_flow_run")
+
+
+def suspend_flow_run(
+    wait_for_input: Any = None,
+    flow_run_id: UUID | None = None,
+    timeout: int | None = 3600,
+    key: str | None = None,
+    **options: Any,
+) -> Any:
+    """End the process of a flow run, and go on with it later.
+
+    Raises:
+        NotSupported: Always; flow runs cannot be paused yet.
+    """
+    _refuse("suspend_flow_run")
+
+
+def resume_flow_run(flow_run_id: UUID, run_input: dict[str, Any] | None = None) -> Any:
+    """Let a flow run go on that was paused, or suspended.
+
+    Raises:
+        NotSupported: Always; flow runs cannot be paused yet.
+    """
+    _refuse("resume_flow_run")
+
+
+def apause_flow_run(
+    wait_for_input: Any = None,
+    timeout: int = 3600,
+    poll_interval: int = 10,
+    key: str | None = None,
+) -> Any:
+    """Refuse, like `pause_flow_run`.
+
+    Raises:
+        NotSupported: Always; flow runs cannot be paused yet.
+    """
+    _refuse("apause_flow_run")
+
+
+def asuspend_flow_run(
+    wait_for_input: Any = None,
+    flow_run_id: UUID | None = None,
+    timeout: int | None = 3600,
+    key: str | None = None,
+    **options: Any,
+) -> Any:
+    """Refuse, like `suspend_flow_run`.
+
+    Raises:
+        NotSupported: Always; flow runs cannot be paused yet.
+    """
+    _refuse("asuspend_flow_run")
+
+
+def aresume_flow_run(flow_run_id: UUID, run_input: dict[str, Any] | None = None) -> Any:
+    """Refuse, like `resume_flow_run`.
+
+    Raises:
+        NotSupported: Always; flow runs cannot be paused yet.
+    """
+    _refuse("aresume_flow_run")
+
+
+def _refuse(name: str) -> NoReturn:
+    from taskyard._prefect_names import reasons
+    from taskyard._refused_calls import refuse
+
+    refuse(f"taskyard.flow_runs.{name}(...)", reasons.PAUSE)
 
 
 if not TYPE_CHECKING:  # type checkers would stop checking names

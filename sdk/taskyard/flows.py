@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overlo
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
+from taskyard._engine.definitions.callable_types import FlowStateHook, StateHookCallable
 from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.drawn_calls import drawn_call
 from taskyard._engine.definitions.flow_options import FlowOptions, FlowSettings
 from taskyard._engine.definitions.option_checks import NO_FUNCTION
 from taskyard._engine.flow_runs import engine
-from taskyard._engine.flow_runs.drawing import DrawableFlow, is_in_loop
+from taskyard._engine.flow_runs.deploying import DeployableFlow, refuse_deploying
+from taskyard._engine.flow_runs.drawing import is_in_loop
 from taskyard._missing_features import absent_names
 from taskyard.exceptions import MissingFlowError, ScriptError, TaskyardError
 from taskyard.utilities import visualization
@@ -22,6 +24,9 @@ from taskyard.utilities import visualization
 __all__ = [
     "Flow",
     "FlowOptions",
+    "FlowStateHook",
+    "StateHookCallable",
+    "aserve",
     "flow",
     "is_entrypoint_async",
     "load_flow_arguments_from_entrypoint",
@@ -32,12 +37,13 @@ __all__ = [
     "load_placeholder_flow",
     "safe_load_flow_from_entrypoint",
     "select_flow",
+    "serve",
 ]
 
 T = TypeVar("T")
 
 
-class Flow(DrawableFlow[P, R], Generic[P, R]):
+class Flow(DeployableFlow[P, R], Generic[P, R]):
     """A function whose calls become flow runs. Made by the decorator `flow`."""
 
     def __init__(self, fn: Callable[P, R] = NO_FUNCTION, **options: Unpack[FlowOptions]) -> None:
@@ -174,6 +180,24 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]
 
 if not TYPE_CHECKING:  # a function has no such attributes for type checkers
     flow.from_source, flow.afrom_source = Flow.from_source, Flow.afrom_source
+
+
+def serve(*flows: Any, **options: Any) -> Any:
+    """Start runs of flows, or of what `to_deployment` made, in this process, when somebody asks for them.
+
+    Raises:
+        NotSupported: Always; the control plane starts no flows yet.
+    """
+    refuse_deploying("taskyard.serve(...)")
+
+
+def aserve(*flows: Any, **options: Any) -> Any:
+    """Refuse, like `serve`.
+
+    Raises:
+        NotSupported: Always.
+    """
+    refuse_deploying("taskyard.aserve(...)")
 
 
 def select_flow(

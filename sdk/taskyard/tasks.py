@@ -3,14 +3,19 @@
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, overload
 
+from taskyard._creatable_task import CreatableTask
 from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
 from taskyard._data.values.hashing import task_input_hash
+from taskyard._engine.definitions.callable_types import (
+    OneOrManyFutureOrResult,
+    StateHookCallable,
+    TaskRunNameCallbackWithParameters,
+)
 from taskyard._engine.definitions.decorated import P, R
 from taskyard._engine.definitions.drawn_calls import drawn_call
 from taskyard._engine.definitions.materializing import MaterializingDefinition
 from taskyard._engine.definitions.option_checks import NO_FUNCTION, exponential_backoff
-from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.definitions.task_options import MaterializingOptions, TaskOptions
 from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
 from taskyard._engine.futures.future import Future
@@ -30,7 +35,17 @@ if TYPE_CHECKING:
     from taskyard_api.v1 import agent_service_pb2
     from taskyard_contract.execution import TaskCode
 
-__all__ = ["MaterializingTask", "Task", "TaskOptions", "exponential_backoff", "task", "task_input_hash"]
+__all__ = [
+    "MaterializingTask",
+    "OneOrManyFutureOrResult",
+    "StateHookCallable",
+    "Task",
+    "TaskOptions",
+    "TaskRunNameCallbackWithParameters",
+    "exponential_backoff",
+    "task",
+    "task_input_hash",
+]
 
 T = TypeVar("T")
 
@@ -42,7 +57,7 @@ _OUTSIDE: Final = (
 _UNSAID: Final[Any] = object()
 
 
-class Task(TaskDefinition[P, R], Generic[P, R]):
+class Task(CreatableTask[P, R], Generic[P, R]):
     """A function whose calls become runs, executed by agents and recorded by the control plane.
 
     Made by the decorator `task`; calling it runs it and returns its value, `submit` and `map` return futures.

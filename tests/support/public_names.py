@@ -8,13 +8,14 @@ import taskyard
 
 ROOMS = {
     *("taskyard.artifacts", "taskyard.blocks", "taskyard.cli", "taskyard.client.orchestration"),
-    *("taskyard.client.reading", "taskyard.filesystems"),
-    *("taskyard.logging", "taskyard.runtime", "taskyard.testing"),
+    *("taskyard.client.reading", "taskyard.context", "taskyard.filesystems"),
+    *("taskyard.logging", "taskyard.runtime", "taskyard.settings", "taskyard.testing"),
 }
 """Packages whose modules are no doors of their own, apart from `DOORS`."""
 DOORS = {
     *("taskyard.blocks.core", "taskyard.blocks.fields", "taskyard.blocks.system"),
-    *("taskyard.runtime.flow_run", "taskyard.runtime.task_run", "taskyard.testing.utilities"),
+    *("taskyard.runtime.deployment", "taskyard.runtime.flow_run", "taskyard.runtime.task_run"),
+    "taskyard.testing.utilities",
 }
 INSIDE = {"taskyard.cli", "taskyard.client.reading"}
 """Packages that are no doors either."""

@@ -39,7 +39,6 @@ _OWN_STATES: Final = {
 ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
     "task": {
         **_DEPLOYING,
-        **dict.fromkeys(["create_run", "create_local_run"], reasons.RECORDS),
         "visualize": reasons.GRAPHS,
         "run": "call the task itself, which records a run, or .fn(...), the bare function, as tests do",
         **dict.fromkeys(
@@ -65,8 +64,6 @@ ATTRIBUTES: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(["assets", "materialized_by"], reasons.ASSETS),
     },
     "flow": {
-        **dict.fromkeys(["deploy", "adeploy", "to_deployment", "ato_deployment"], reasons.DEPLOY),
-        **dict.fromkeys(["serve", "aserve"], reasons.DEPLOY),
         "run": "call the flow itself, or with return_state=True to get its state as Prefect 1 does",
         **dict.fromkeys(
             [

@@ -28,6 +28,7 @@ _STATE_NAMES: Final = {
     "Mapped": reasons.MAPPED_STATE,
     "Queued": here("AwaitingConcurrencySlot"),
     **dict.fromkeys(["Submitted", "ClientFailed", "ValidationFailed"], "no run has such a state here"),
+    "to_state_create": reasons.CLIENT_CHANGES,
     **dict.fromkeys(
         ["get_state_result", "format_exception"],
         "state.result() returns the value or raises, and state.exception() returns the exception",
@@ -86,17 +87,10 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         ),
     },
     "tasks": {
-        **dict.fromkeys(
-            ["TaskRunNameCallbackWithParameters", "OneOrManyFutureOrResult", "StateHookCallable"],
-            (
-                "it is a type of Prefect's own; any callable is taken, and Task and TaskOptions are for"
-                " annotations"
-            ),
-        ),
         "PrefectFuture": moved("taskyard.futures"),
     },
     "flows": {
-        **dict.fromkeys(["serve", "aserve", "load_flow_from_flow_run"], reasons.DEPLOY),
+        "load_flow_from_flow_run": reasons.DEPLOY,
         "load_flow_from_text": (
             "write the text into a file, which workers can read as well, and use load_flow_from_script"
         ),
@@ -130,21 +124,9 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
             reasons.RUN_CONTEXT,
         ),
         "ContextModel": here("RunContext", "taskyard.context"),
-        **dict.fromkeys(
-            [
-                *("SettingsContext", "get_settings_context", "use_profile", "root_settings_context"),
-                *("refresh_global_settings_context", "temporary_settings"),
-            ],
-            reasons.SETTINGS,
-        ),
-        **dict.fromkeys(["AsyncClientContext", "SyncClientContext"], reasons.OLD_CLIENT),
+        **dict.fromkeys(["root_settings_context", "refresh_global_settings_context"], reasons.SETTINGS),
+        "temporary_settings": moved("taskyard.settings"),
         "AssetContext": here("add_asset_metadata()", "taskyard.assets"),
-        **dict.fromkeys(
-            ["serialize_context", "hydrated_context"],
-            "workers and ThreadPoolTaskRunner have the context of their run by themselves; threads of"
-            " your own get"
-            " it with contextvars.copy_context()",
-        ),
     },
     "exceptions": {
         **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardException")),
@@ -154,12 +136,11 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(["AuthorizationError"], here("TaskyardError")),
         "TaskTimeoutSignal": here("TaskRunTimeoutError"),
         "TaskTimeoutError": here("TaskRunTimeoutError"),
-        "FlowPauseTimeout": reasons.PAUSE,
         "RollBack": "raise any exception inside of the transaction, or call txn.rollback()",
         **dict.fromkeys(["Pause", "Abort"], reasons.PAUSE),
         "PrefectSignal": here("TaskyardSignal"),
         "VersionLockMismatchSignal": reasons.SIGNALS,
-        "MissingProfileError": reasons.SETTINGS,
+        "MissingProfileError": reasons.PROFILES,
     },
     "logging": {
         **dict.fromkeys(
@@ -168,20 +149,63 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         ),
         "setup_logging": here("configure()"),
     },
-    "runtime": {"deployment": reasons.DEPLOY},
     "cache_policies": {"CacheKeyFn": here("CacheKeyFnPolicy")},
-    "flow_runs": {
-        **dict.fromkeys(
-            [f"{a}{verb}_flow_run" for a in ("", "a") for verb in ("pause", "resume", "suspend")],
-            reasons.PAUSE,
-        ),
-        "FlowRunWaiter": here("wait_for_flow_run"),
-    },
-    "task_runs": {"TaskRunWaiter": here("wait_for_task_run")},
-    "settings": dict.fromkeys(
-        ["Settings", "Profile", "get_current_settings", "temporary_settings", "load_profiles"],
-        reasons.SETTINGS,
+    "flow_runs": {"FlowRunWaiter": here("wait_for_flow_run")},
+    "deployments": dict.fromkeys(
+        ["DeploymentImage", "DockerImage", "EntrypointType", "RunnerDeployment", "initialize_project"],
+        reasons.DEPLOY,
     ),
+    "events": dict.fromkeys(
+        [
+            *("ActionTypes", "CompositeTrigger", "DeploymentTriggerTypes", "MetricTriggerOperator"),
+            *("MetricTriggerQuery", "ResourceTrigger", "TriggerTypes"),
+        ],
+        reasons.EVENTS,
+    ),
+    "input": dict.fromkeys(
+        [
+            "keyset_from_paused_state",
+            *(f"{verb}_flow_run_input" for verb in ("create", "read", "delete", "filter")),
+        ],
+        reasons.PAUSE,
+    ),
+    "events.clients": dict.fromkeys(
+        ["PrefectEventSubscriber", "PrefectEventsClient", "AssertingEventsClient"], reasons.EVENTS
+    ),
+    "utilities.asyncutils": dict.fromkeys(
+        [
+            *("GatherIncomplete", "GatherTaskGroup", "create_gather_task_group", "LazySemaphore"),
+            *("add_event_loop_shutdown_callback", "call_with_mark", "in_async_worker_thread"),
+            *("run_async_from_worker_thread", "run_async_in_new_loop", "wait_to_start"),
+            "run_sync_in_interruptible_worker_thread",
+        ],
+        reasons.HELPERS,
+    ),
+    "utilities.callables": dict.fromkeys(
+        [
+            *("expand_mapping_parameters", "generate_parameter_schema", "parameter_docstrings"),
+            "parameter_schema_from_entrypoint",
+        ],
+        reasons.HELPERS,
+    ),
+    "schedules": dict.fromkeys(
+        ["CronSchedule", "IntervalSchedule", "RRuleSchedule"],
+        moved("taskyard.schedules (Cron, Interval, RRule)"),
+    ),
+    "task_runs": {"TaskRunWaiter": here("wait_for_task_run")},
+    "task_engine": dict.fromkeys(
+        ["TaskRunEngine", "SyncTaskRunEngine", "AsyncTaskRunEngine", "BaseTaskRunEngine"], reasons.ENGINES
+    ),
+    "flow_engine": {
+        **dict.fromkeys(["FlowRunEngine", "AsyncFlowRunEngine", "BaseFlowRunEngine"], reasons.ENGINES),
+        **dict.fromkeys(
+            ["load_flow", "load_flow_run", "load_flow_and_flow_run", "run_flow_in_subprocess"], reasons.DEPLOY
+        ),
+        **dict.fromkeys(
+            ["run_generator_flow_sync", "run_generator_flow_async"],
+            "a flow of a generator returns the list of its values: run_flow_sync",
+        ),
+    },
     "utilities": {
         **dict.fromkeys(["flatten", "mapped"], reasons.FLATTEN),
     },

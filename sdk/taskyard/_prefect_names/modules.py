@@ -10,7 +10,11 @@ from taskyard._prefect_names.reasons import here, moved
 
 MODULES: Final[dict[str, str]] = {
     # 3
-    **dict.fromkeys(["deployments", "runner", "schedules"], reasons.DEPLOY),
+    "runner": reasons.DEPLOY,
+    **dict.fromkeys(
+        [f"deployments.{name}" for name in ("base", "flow_runs", "runner", "schedules", "steps")],
+        reasons.DEPLOY,
+    ),
     **dict.fromkeys(
         [f"client.{name}" for name in ("schemas.actions", "schemas.schedules", "schemas.events")],
         reasons.CLIENT_CHANGES,
@@ -28,14 +32,18 @@ MODULES: Final[dict[str, str]] = {
         ],
         reasons.BLOCKS,
     ),
-    **dict.fromkeys(["events", "automations"], reasons.EVENTS),
-    "concurrency": reasons.LIMITS,
-    "input": reasons.PAUSE,
-    **dict.fromkeys(["flow_engine", "task_engine"], reasons.ENGINES),
+    **dict.fromkeys(
+        [f"events.{name}" for name in ("filters", "related", "subscribers", "worker")], reasons.EVENTS
+    ),
+    "concurrency.v1": moved("taskyard.concurrency.sync and taskyard.concurrency.asyncio"),
+    **dict.fromkeys(["concurrency.context", "concurrency.events", "concurrency.services"], reasons.LIMITS),
+    "input.actions": reasons.PAUSE,
+    "types.entrypoint": reasons.DEPLOY,
+    "types._datetime": reasons.HELPERS,
     "server": reasons.SERVER,
     **dict.fromkeys(["workers", "infrastructure"], reasons.INFRASTRUCTURE),
     **dict.fromkeys(["plugins", "collections"], reasons.PLUGINS),
-    **dict.fromkeys(["profiles"], reasons.SETTINGS),
+    "profiles": reasons.PROFILES,
     **dict.fromkeys(["docker", "software"], reasons.SOFTWARE),
     **dict.fromkeys(["telemetry", "main", "session", "logging.handlers"], reasons.HELPERS),
     # 2
@@ -71,7 +79,6 @@ MODULES: Final[dict[str, str]] = {
         reasons.TASK_LIBRARY,
     ),
     # inside packages that exist
-    "runtime.deployment": reasons.DEPLOY,
     "logging.configuration": "taskyard.logging.configure() does it here, or TASKYARD_LOG_LEVEL",
     "utilities.tasks": (
         "Prefect 1's helpers for graphs are not in this release; task and tags are in taskyard itself"
@@ -149,9 +156,6 @@ COLLECTIONS: Final[dict[str, str]] = {
 
 NAMES: Final[dict[str, str]] = {
     # 3
-    **dict.fromkeys(["serve", "aserve", "deploy"], reasons.DEPLOY),
-    **dict.fromkeys([f"{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
-    **dict.fromkeys([f"a{verb}_flow_run" for verb in ("pause", "resume", "suspend")], reasons.PAUSE),
     **dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
     "MaterializingTask": moved("taskyard.tasks"),
     "Block": moved("taskyard.blocks.core"),

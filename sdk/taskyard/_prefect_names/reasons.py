@@ -55,12 +55,14 @@ COLLECTIONS: Final = (
 GRAPHS: Final = "flows are drawn: flow.visualize(); 'taskyard run show' has the dependencies of a run"
 STATUS: Final = "give serve() a status_server_port; TaskWorker.status() returns what is answered there"
 PARAMETERS: Final = "the control plane keeps the arguments of runs, and sends them along"
-RECORDS: Final = "making a run without executing it is not in this release; use submit or delay"
 TESTING: Final = (
     "what Prefect tests itself with is not here; taskyard.testing.utilities has the harness for tests of"
     " flows, and docs/testing.md says how they are written"
 )
-ENGINES: Final = "the engine is not something to call; call the flow, or the task, itself"
+ENGINES: Final = (
+    "the classes of the engine are not here, by design; call the flow, or the task, itself, or"
+    " taskyard.task_engine.run_task and taskyard.flow_engine.run_flow"
+)
 
 IMPERATIVE: Final = (
     "Prefect 1's graphs (with Flow(...), Parameter, triggers) are not in this release; write a function and"
@@ -123,8 +125,12 @@ SERVER: Final = (
 CLOUD: Final = "there is no cloud service, by design; start a server with 'taskyard server start'"
 PLUGINS: Final = "plugins and collections are not here, by design; call the library you need from a task"
 SETTINGS: Final = (
-    "settings are environment variables here, such as TASKYARD_SERVER and TASKYARD_LOG_LEVEL: see"
-    " taskyard.settings"
+    "settings are environment variables here, such as TASKYARD_SERVER and TASKYARD_LOG_LEVEL, and those that"
+    " there are have names such as TASKYARD_API_URL and tasks.default_retries: see taskyard.settings"
+)
+PROFILES: Final = (
+    "profiles and .env files are not in this release; settings are environment variables here, see"
+    " taskyard.settings, and taskyard.settings.temporary_settings has other ones in a block"
 )
 HELPERS: Final = (
     "internal helpers of Prefect are not here, by design; the standard library has what programs need"

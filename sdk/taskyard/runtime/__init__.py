@@ -6,12 +6,12 @@ Outside of runs every attribute has an empty value, so that code can be used in 
 from typing import TYPE_CHECKING, Any
 
 from taskyard._missing_features import absent_names
-from taskyard.runtime import flow_run, task_run
+from taskyard.runtime import deployment, flow_run, task_run
 
 if TYPE_CHECKING:
     from taskyard.runtime.heartbeats import heartbeat
 
-__all__ = ["flow_run", "heartbeat", "task_run"]
+__all__ = ["deployment", "flow_run", "heartbeat", "task_run"]
 
 _absent = absent_names(__name__)
 

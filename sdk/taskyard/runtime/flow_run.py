@@ -1,6 +1,7 @@
 """Attributes of the current flow run: id, name, flow_name, flow_version, tags, headers, parameters,
 run_count, parent_run_id (the run that called it), parent_flow_run_id (the flow run which that is, or is in),
-scheduled_start_time (when it started, because runs without a schedule are to start at once).
+scheduled_start_time (when it started, because runs without a schedule are to start at once); and
+parent_deployment_id and job_variables, None because there are no deployments.
 
 They are read when they are asked for. Inside a task only the id and the name of its flow run are known,
 because the task may execute on another machine; everything else is empty there, as it is outside of
@@ -24,6 +25,8 @@ _READERS: Final[dict[str, tuple[Callable[[FlowRunContext], Any], Callable[[], An
     "headers": (lambda context: dict(context.headers), dict),
     "parent_run_id": (lambda context: _text(context.flow_run.parent_run_id), lambda: None),
     "parent_flow_run_id": (lambda context: _text(context.outer and context.outer.flow_run_id), lambda: None),
+    "parent_deployment_id": (lambda _: None, lambda: None),
+    "job_variables": (lambda _: None, lambda: None),
     "scheduled_start_time": (lambda context: context.start_time, lambda: datetime.now(UTC)),
 }
 
@@ -32,8 +35,10 @@ __all__ = [  # noqa: F822
     "flow_version",
     "headers",
     "id",
+    "job_variables",
     "name",
     "parameters",
+    "parent_deployment_id",
     "parent_flow_run_id",
     "parent_run_id",
     "run_count",

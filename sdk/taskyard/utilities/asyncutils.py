@@ -5,7 +5,8 @@ Sync and async tasks and flows may call each other without any of this: it is fo
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -13,6 +14,7 @@ from taskyard._engine.execution.coroutines import run_beside_loop
 from taskyard._missing_features import absent_names
 
 __all__ = [
+    "asyncnullcontext",
     "gather",
     "in_async_main_thread",
     "is_async_fn",
@@ -24,6 +26,12 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def asyncnullcontext(value: Any = None, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    """Do nothing at the beginning and the end of an ``async with`` block, which gets `value`."""
+    yield value
 
 
 def _inner(func: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,17 +6,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskyard._engine.definitions.option_checks import refuse_reserved_arguments, signature_of
+from taskyard._engine.definitions.parameter_schema import ParameterSchema
+from taskyard._engine.definitions.parameter_schema import parameter_schema as schema_of_parameters
 from taskyard._engine.definitions.signatures import CallSignature
 from taskyard._missing_features import absent_names
 from taskyard_contract import pickling
 
 __all__ = [
+    "ParameterSchema",
     "call_with_parameters",
     "cloudpickle_wrapped_call",
     "collapse_variadic_parameters",
     "explode_variadic_parameter",
     "get_call_parameters",
     "get_parameter_defaults",
+    "parameter_schema",
     "parameters_to_args_kwargs",
     "raise_for_reserved_arguments",
 ]
@@ -40,6 +44,15 @@ def get_call_parameters(
         ParameterBindError: The arguments do not match the signature.
     """
     return CallSignature(fn).bind(call_args, call_kwargs, apply_defaults)
+
+
+def parameter_schema(fn: Callable[..., Any]) -> ParameterSchema:
+    """Return the parameters of a function as a JSON schema, with defaults and descriptions.
+
+    Args:
+        fn: The function.
+    """
+    return schema_of_parameters(fn, CallSignature(fn))
 
 
 def get_parameter_defaults(fn: Callable[..., Any]) -> dict[str, Any]:

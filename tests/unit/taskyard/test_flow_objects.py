@@ -261,9 +261,3 @@ def test_row_60_reserved_parameters_are_refused() -> None:
     for name in ("return_state", "wait_for"):
         with pytest.raises(ReservedArgumentError, match=f"'{name}' is a reserved argument name"):
             Flow(eval(f"lambda {name}: 1"))
-
-
-@pytest.mark.parametrize("name", ["serve", "deploy", "to_deployment", "adeploy", "ato_deployment"])
-def test_scheduling_and_deploying_are_refused_by_name(name: str) -> None:
-    with pytest.raises(AttributeError, match=f"a flow has no attribute '{name}': deployments and schedules"):
-        getattr(configured, name)

@@ -5,6 +5,9 @@ shows that it may is the run that makes the call. That run may have ended: what 
 goes on for a moment, and a frame can be under way while the end is reported by another path. At home, where
 threads execute tasks, the same calls are taken; so it counts like an open one for `MOMENT_US`, and is looked
 for in the database, because nothing of it is in memory. That is read once for a frame, and only then.
+
+The code of a flow run may go on in another process that it has started: that one opens a session in the name
+of the flow run, which takes its runs as long as it is open.
 """
 
 from collections.abc import Mapping
@@ -43,7 +46,9 @@ class Callers:
             if flow is None or not caller_id or owns(session, flow):
                 continue
             caller = runs.get(caller_id)
-            if caller is not None:
+            if caller is flow:  # its own code, in a process that it has started
+                places[caller_id] = Place(flow.seq)
+            elif caller is not None:
                 places[caller_id] = Place(self._book.flow_seq_of(caller))
             else:
                 ended[caller_id] = None

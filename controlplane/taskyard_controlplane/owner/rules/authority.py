@@ -100,8 +100,9 @@ def refusal_into(
 ) -> TaskyardError | None:
     """Say why a session may not add runs to a flow run; None when it may.
 
-    A flow run takes runs of the session it belongs to, and those that its task runs submit: until these end,
-    and for a moment longer, because what they have begun, or sent, may not have arrived.
+    A flow run takes runs of the session it belongs to, of sessions that were opened in its name, and those
+    that its task runs submit: until these end, and for a moment longer, because what they have begun, or
+    sent, may not have arrived.
 
     Args:
         session: Who submits.

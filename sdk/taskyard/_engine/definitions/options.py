@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from taskyard import settings
 from taskyard._engine.definitions.option_checks import (
     RESULT_ENCODINGS,
     RetryDelays,
@@ -177,7 +178,12 @@ class Settings:
             ValueError: An option's value is out of range.
         """
         given = cls.known(dict(options), function_name(fn))
-        return cls(fn=fn, **{name: value for name, value in given.items() if value is not NotSet})
+        said = {name: value for name, value in given.items() if value is not NotSet}
+        if said.get("retries") is None and (retries := settings.default_retries(cls.kind)) is not None:
+            said["retries"] = retries
+        if said.get("retry_delay_seconds") is None:
+            said["retry_delay_seconds"] = settings.default_retry_delay(cls.kind)
+        return cls(fn=fn, **said)
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return settings with some options replaced; `NotSet`, and None for some, keeps the old one.

@@ -221,9 +221,10 @@ def should_persist_result() -> bool:
     from taskyard.context import FlowRunContext, TaskRunContext, current_context
 
     context = current_context()
-    if isinstance(context, TaskRunContext):
+    # The task, or flow, is None where the context of the run was taken along into another process.
+    if isinstance(context, TaskRunContext) and context.task is not None:
         return bool(context.task.settings.persists)
-    if isinstance(context, FlowRunContext):
+    if isinstance(context, FlowRunContext) and context.flow is not None:
         return bool(context.flow.settings.persists)
     said = settings.results()
     return bool(said is not None and said.persist)

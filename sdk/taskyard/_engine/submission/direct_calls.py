@@ -16,7 +16,7 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._engine.submission.handing_over import submit_call
 from taskyard._engine.submission.scope import Scope, current_scope
-from taskyard._engine.submission.submitting import submit_one
+from taskyard._engine.submission.submitting import Identity, submit_one
 from taskyard._engine.world.seen import look_now
 from taskyard.context import current_transaction
 from taskyard.logging import show_as_from_here
@@ -36,12 +36,13 @@ def call_sync(
     wait_for: object,
     return_state: bool,
     place: Place,
+    identity: Identity | None = None,
 ) -> Any:
     """Call a task and wait in this thread."""
     scope = _looked_at(place)
     if scope.call_gives_future:
         return _future_of_call(task, scope, args, kwargs, wait_for, return_state)
-    future = ended_call(task, scope, args, kwargs, wait_for)
+    future = ended_call(task, scope, args, kwargs, wait_for, identity)
     around = current_transaction()
     if around is not None and (transaction := around.get_active()) is not None:
         transaction.saw_end(future.run_id)
@@ -54,9 +55,10 @@ def ended_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     wait_for: object,
+    identity: Identity | None = None,
 ) -> Future[Any]:
     """Submit a run and wait for its end, or execute it in this thread where this process is to execute it."""
-    future = submit_one(task, scope, args, kwargs, wait_for, direct=True)
+    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, identity=identity)
     if scope.executor is not None and not task.is_remote:
         scope.executor.serve(future)
     wait_for_call(future)
@@ -91,6 +93,7 @@ def call_async(
     wait_for: object,
     return_state: bool,
     place: Place,
+    identity: Identity | None = None,
 ) -> Coroutine[Any, Any, Any]:
     """Call a task of a coroutine function; the run is submitted when the coroutine is awaited."""
     task.signature.check(args, kwargs)
@@ -100,7 +103,7 @@ def call_async(
         if scope.call_gives_future:
             future = submit_call(task, scope, args, kwargs, wait_for)
             return await future.await_state() if return_state else future
-        future = submit_one(task, scope, args, kwargs, wait_for, at_once=True)
+        future = submit_one(task, scope, args, kwargs, wait_for, at_once=True, identity=identity)
         try:
             await wait_async(future, None)
         except BaseException:

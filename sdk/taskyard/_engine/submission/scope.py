@@ -18,7 +18,7 @@ from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._network.session.session import Session
-from taskyard._network.session.sessions import current_session
+from taskyard._network.session.sessions import current_session, session_of_flow_run
 from taskyard.context import RunContext, current_context
 from taskyard.logging import wants_all
 from taskyard_api.v1 import common_pb2, run_service_pb2
@@ -218,6 +218,11 @@ class Scope:
         session = self._session
         return [] if session is None else session.outstanding_of(self)
 
+    def close(self) -> None:
+        """End its session, if that is one of its own: `_scope_of`."""
+        if self._session is not None and not self.caller_run_id:
+            self._session.close()
+
     def fetch(self, ref: common_pb2.BlobRef) -> bytes | memoryview:
         """Read a blob of the control plane."""
         return self.session.fetch(ref)
@@ -294,16 +299,19 @@ def current_scope() -> Scope | None:
 
 
 def _scope_of(context: RunContext) -> Scope:
-    """Make the scope of a run in a worker: at the first call, because most tasks call no other tasks."""
+    """Make the scope of a run in a worker: at the first call, because most tasks call no other tasks.
+
+    That of a flow run has a session of its own, which `close` ends.
+    """
     make_scope: Callable[[RunContext], Scope] | None = getattr(context.host, "make_scope", None)
     if make_scope is not None:
         return make_scope(context)  # this process executes what is called here as well
     run = context.run
-    own_flow = b"" if isinstance(run, FlowRun) else run.raw_flow_run_id
+    is_flow = isinstance(run, FlowRun)  # one of another process, whose context was taken along
     return Scope(
-        None,
-        own_flow,
-        run.raw_id,
+        session_of_flow_run(run.raw_id) if is_flow else None,
+        run.raw_id if isinstance(run, FlowRun) else run.raw_flow_run_id,
+        b"" if is_flow else run.raw_id,
         log_prints=context.log_prints,
         host=context.host,
         headers=context.headers,

@@ -5,7 +5,7 @@ runs exists.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskyard._data.runs.state import State
 from taskyard._engine.assets.in_use import use
@@ -31,6 +31,14 @@ from taskyard_contract.states import UpstreamKind
 from taskyard_contract.values.layout import LaidOut
 
 
+class Identity(NamedTuple):
+    """What a run is submitted as that was made before."""
+
+    run_id: bytes
+    ordinal: int | None
+    """Its number, if it has one."""
+
+
 def submit_one(
     task: TaskDefinition[..., Any],
     scope: Scope,
@@ -40,6 +48,7 @@ def submit_one(
     direct: bool = False,
     lazy: bool = False,
     at_once: bool = False,
+    identity: Identity | None = None,
 ) -> Future[Any]:
     """Submit one run of a task.
 
@@ -52,6 +61,7 @@ def submit_one(
         direct: Whether the caller waits for it, and could execute it in its own thread.
         lazy: Whether the caller takes values while it is executed, so that no result can stand for it.
         at_once: Whether the caller waits for it without executing it.
+        identity: What it is submitted as, if it was made before.
 
     Raises:
         ParameterBindError: The arguments do not fit.
@@ -70,9 +80,8 @@ def submit_one(
         task = task.staged() if transaction is not None and not task.is_remote else task
     session = scope.session
     names: set[str] = set()
-    future: Future[Any] = (
-        Future(new_id(), scope) if task.reading is None else future_of(task, new_id(), scope)
-    )
+    run_id = new_id() if identity is None else identity.run_id
+    future: Future[Any] = Future(run_id, scope) if task.reading is None else future_of(task, run_id, scope)
     data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct, names)
     group = group_of(task, scope, session, names)
     if wait_for is not None:
@@ -81,7 +90,10 @@ def submit_one(
         check_upstream(task.name, upstream)
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
-    ordinal = scope.take_ordinals(task.task_key)
+    if identity is None or identity.ordinal is None:
+        ordinal = scope.take_ordinals(task.task_key)
+    else:
+        ordinal = identity.ordinal
     if carried:
         _note_assets(task, scope, [future], carried)
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)

@@ -50,7 +50,7 @@ def own_transaction(context: TaskRunContext) -> Transaction:
     """Return the transaction of a run; made when it is first asked for, because most runs never do."""
     found: Transaction | None = getattr(context, "own_transaction", None)
     if found is None:
-        kind = _PartOfAnother if context.task.is_staged else _OfRun
+        kind = _PartOfAnother if context.task is not None and context.task.is_staged else _OfRun
         found = kind(
             key=str(context.task_run_id), state=TransactionState.ACTIVE, logger=get_run_logger(context)
         )

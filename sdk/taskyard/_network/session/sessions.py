@@ -23,6 +23,14 @@ def current_session(caller_run_id: bytes = b"") -> Session:
     return session.open()
 
 
+def session_of_flow_run(flow_run_id: bytes) -> Session:
+    """Return a session in the name of a flow run whose own session another process has, connected.
+
+    It is nobody else's: whoever asks for it closes it.
+    """
+    return Session(locator(settings.server()), flow_run_id).open()
+
+
 def close_session(address: str) -> None:
     """End the one with the server at an address, if there is one."""
     with _lock:

@@ -6,7 +6,7 @@ Nothing on the way of a run is made of them, so what they cost is paid by reader
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
@@ -26,6 +26,7 @@ __all__ = [
     "State",
     "StateDetails",
     "StateType",
+    "TERMINAL_STATES",
     "TaskRun",
     "TaskRunResult",
 ]
@@ -95,6 +96,12 @@ class Flow(_Object):
     """Made of the name, so it is the same wherever it is asked for."""
     name: str
     """Its name."""
+
+
+TERMINAL_STATES: Final = frozenset(
+    [StateType.COMPLETED, StateType.CANCELLED, StateType.FAILED, StateType.CRASHED]
+)
+"""Types of states that a run ends in."""
 
 
 class FlowRunPolicy(_Object):

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from taskyard.exceptions import ParameterBindError, ReservedArgumentError, SignatureMismatchError
 from taskyard.utilities.annotations import Annotation, BaseAnnotation, quote, unmapped
 from taskyard.utilities.asyncutils import (
+    asyncnullcontext,
     gather,
     in_async_main_thread,
     is_async_fn,
@@ -31,6 +32,7 @@ from taskyard.utilities.callables import (
     explode_variadic_parameter,
     get_call_parameters,
     get_parameter_defaults,
+    parameter_schema,
     parameters_to_args_kwargs,
     raise_for_reserved_arguments,
 )
@@ -293,3 +295,16 @@ def test_gathered_calls_run_at_once_and_answer_in_order() -> None:
 def test_the_annotation_of_ported_programs() -> None:
     assert BaseAnnotation is Annotation
     assert isinstance(quote(1), BaseAnnotation)
+
+
+def test_parameters_have_a_schema() -> None:
+    schema = parameter_schema(example)
+    assert (schema.required, schema.properties["b"]["default"]) == (["a"], 2)
+
+
+def test_a_block_that_does_nothing_gives_its_value() -> None:
+    async def main() -> int:
+        async with asyncnullcontext(3) as value:
+            return int(value)
+
+    assert asyncio.run(main()) == 3

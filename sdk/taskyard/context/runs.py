@@ -10,31 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 from taskyard._data.runs.records import FlowRun, TaskRun
 from taskyard._data.values.awaited import Host, Origin
 from taskyard._data.values.headers import NO_HEADERS, merged
-from taskyard._missing_features import DictionaryOfFormer, absent_names
+from taskyard._durable_names import public
 from taskyard.exceptions import MissingContextError
 from taskyard_contract.log_entry import LogSink
-
-__all__ = [
-    "EngineContext",
-    "FlowRun",
-    "FlowRunContext",
-    "RunContext",
-    "TagsContext",
-    "TaskRun",
-    "TaskRunContext",
-    "current_context",
-    "current_headers",
-    "current_tags",
-    "get_run_context",
-    "headers",
-    "tags",
-]
 
 Parameters = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 C = TypeVar("C", bound="RunContext")
@@ -55,6 +39,7 @@ current_transaction = active_transaction.get
 """Returns the innermost open transaction, or None. Hot, too."""
 
 
+@public("taskyard.context")
 class RunContext:
     """What flow runs and task runs have in common. A context manager, entered at most once at a time."""
 
@@ -144,6 +129,7 @@ class RunContext:
         raise NotImplementedError  # each kind of context has its own
 
 
+@public("taskyard.context")
 class TaskRunContext(RunContext):
     """A task run, as its function and `cache_key_fn` see it."""
 
@@ -196,6 +182,7 @@ class TaskRunContext(RunContext):
         return self.task_run.start_time
 
 
+@public("taskyard.context")
 class FlowRunContext(RunContext):
     """A flow run, as its function sees it."""
 
@@ -246,6 +233,7 @@ EngineContext = FlowRunContext
 """The same class, under another name that programs know."""
 
 
+@public("taskyard.context")
 class TagsContext:
     """The tags of all enclosing `tags` blocks, as an object; entered, it puts its own in their place."""
 
@@ -341,9 +329,3 @@ def headers(new_headers: Mapping[str, str] = NO_HEADERS, /, **named: str) -> Ite
         yield active
     finally:
         _headers.reset(token)
-
-
-if not TYPE_CHECKING:  # type checkers would stop checking names
-    __getattr__ = absent_names(__name__)
-
-sys.modules[__name__].__class__ = DictionaryOfFormer

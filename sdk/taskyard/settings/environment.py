@@ -1,30 +1,10 @@
-"""What the environment says. The only module of the SDK that reads it.
+"""What the environment says, as functions. Their door, `taskyard.settings`, has the table of variables."""
 
-Everything is read when it is asked for, not when it is imported: programs set variables, and tests change
-them, after that.
-
-| variable | meaning |
-|---|---|
-| `TASKYARD_SERVER` | the control plane, ``HOST:PORT`` or ``unix:PATH``; without it the local yard |
-| `TASKYARD_HOME` | directory of the local yard; without it ``~/.taskyard`` |
-| `TASKYARD_TASK_RUNNER` | who executes the task runs of flows that do not say it: ``agents`` or ``threads`` |
-| `TASKYARD_TASK_CALLS` | what calls of tasks return in flows that do not say it: ``value`` or ``future`` |
-| `TASKYARD_FORWARD_ENV` | names of variables that workers on other machines are to have, with commas |
-| `TASKYARD_OUTPUT` | how output of tasks on agents is shown: ``raw``, ``prefixed`` by their names, ``off`` |
-| `TASKYARD_PROGRESS` | ``off``: no line on a terminal that says how far flow runs are; without it ``on`` |
-| `TASKYARD_RESULTS_PERSIST_BY_DEFAULT` | ``on``: what does not say it has ``persist_result=True`` |
-| `TASKYARD_TASKS_DEFAULT_PERSIST_RESULT` | the same for tasks, before their flow |
-| `TASKYARD_RESULTS_DEFAULT_STORAGE` | where they go, a path or a URL |
-| `TASKYARD_RESULTS_DEFAULT_SERIALIZER` | what writes them; without it ``pickle`` |
-| `TASKYARD_RESULTS_LOCAL_STORAGE_PATH` | where a `ResultStore` writes by itself |
-| `TASKYARD_RESULTS_IN_MEMORY` | MiB of results that futures keep; without it 256 |
-| `TASKYARD_LOG_LEVEL` | lowest level of Taskyard's own loggers, by name or number; without it ``INFO`` |
-"""
-
+import json
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from taskyard._missing_features import absent_names
 from taskyard_contract.programs.home_directory import HOME as HOME
 from taskyard_contract.programs.home_directory import home_directory
 from taskyard_contract.programs.log_levels import log_level as _log_level
@@ -33,21 +13,6 @@ if TYPE_CHECKING:
     # Only the local yard needs a path; it imports a good deal that other programs have no use for.
     from pathlib import Path
 
-__all__ = [
-    "forwarded_variables",
-    "has_animated_terminal",
-    "home",
-    "log_level",
-    "output",
-    "results",
-    "results_in_memory",
-    "results_path",
-    "server",
-    "shows_progress",
-    "task_calls",
-    "task_runner",
-    "wants_colours",
-]
 
 SERVER: Final = "TASKYARD_SERVER"
 TASK_RUNNER: Final = "TASKYARD_TASK_RUNNER"
@@ -63,6 +28,19 @@ RESULT_SERIALIZER: Final = "TASKYARD_RESULTS_DEFAULT_SERIALIZER"
 RESULTS_PATH: Final = "TASKYARD_RESULTS_LOCAL_STORAGE_PATH"
 RESULTS_IN_MEMORY: Final = "TASKYARD_RESULTS_IN_MEMORY"
 MEBIBYTES_IN_MEMORY: Final = 256
+MEBIBYTE: Final = 1024 * 1024
+LOG_LEVEL: Final = "TASKYARD_LOG_LEVEL"
+TASK_RETRIES: Final = "TASKYARD_TASKS_DEFAULT_RETRIES"
+TASK_RETRY_DELAY: Final = "TASKYARD_TASKS_DEFAULT_RETRY_DELAY_SECONDS"
+FLOW_RETRIES: Final = "TASKYARD_FLOWS_DEFAULT_RETRIES"
+FLOW_RETRY_DELAY: Final = "TASKYARD_FLOWS_DEFAULT_RETRY_DELAY_SECONDS"
+KNOWN: Final = frozenset(
+    {SERVER, HOME, TASK_RUNNER, TASK_CALLS, FORWARD, OUTPUT, PROGRESS, PERSIST, PERSIST_TASKS, RESULT_STORAGE}
+    | {RESULT_SERIALIZER, RESULTS_PATH, RESULTS_IN_MEMORY, LOG_LEVEL}
+    | {TASK_RETRIES, TASK_RETRY_DELAY, FLOW_RETRIES, FLOW_RETRY_DELAY}
+)
+"""All variables of settings. Others of this beginning are none of the user's, or secret."""
+_DEFAULTS: Final = {"task": (TASK_RETRIES, TASK_RETRY_DELAY), "flow": (FLOW_RETRIES, FLOW_RETRY_DELAY)}
 _WORDS: Final = {"on": True, "off": False}
 _TRUTHS: Final = {**_WORDS, "true": True, "false": False, "1": True, "0": False}
 
@@ -160,7 +138,47 @@ def results_in_memory() -> int:
     word = os.environ.get(RESULTS_IN_MEMORY) or str(MEBIBYTES_IN_MEMORY)
     if not (word.isascii() and word.isdigit()):
         raise ValueError(f"{RESULTS_IN_MEMORY} is '{word}'; expected a whole number of MiB")
-    return int(word) * 1024 * 1024
+    return int(word) * MEBIBYTE
+
+
+def default_retries(kind: str) -> int | None:
+    """Return the retries of tasks, or flows, that do not say it; None when nothing is said.
+
+    Raises:
+        ValueError: The variable is no whole number.
+    """
+    name = _DEFAULTS[kind][0]
+    word = os.environ.get(name)
+    if not word:
+        return None
+    if not (word.isascii() and word.isdigit()):
+        raise ValueError(f"{name} is '{word}'; expected a whole number")
+    return int(word)
+
+
+def default_retry_delay(kind: str) -> float | list[float] | None:
+    """Return the delays before retries of tasks, or flows, that do not say it; None when nothing is said.
+
+    Raises:
+        ValueError: The variable is neither a number nor a list of numbers.
+    """
+    name = _DEFAULTS[kind][1]
+    word = os.environ.get(name)
+    if not word:
+        return None
+    try:
+        found: Any = json.loads(word)
+    except ValueError:
+        found = None
+    numbers = found if isinstance(found, list) else [found]
+    if not all(type(number) in (int, float) and number >= 0 for number in numbers):
+        raise ValueError(f"{name} is '{word}'; expected a number of seconds, or a list of them: [1, 10]")
+    return numbers if isinstance(found, list) else float(found)
+
+
+def variables() -> Mapping[str, str]:
+    """Return the variables of settings that are set, by name."""
+    return {name: os.environ[name] for name in sorted(KNOWN) if name in os.environ}
 
 
 def _truth(name: str, word: str) -> bool | None:
@@ -187,7 +205,3 @@ def log_level() -> int:
         ValueError: The variable names no level.
     """
     return _log_level(os.environ)
-
-
-if not TYPE_CHECKING:  # type checkers would stop checking names
-    __getattr__ = absent_names(__name__)

@@ -1,0 +1,158 @@
+"""Executing task runs by calling a function, as calling the task does.
+
+Programs call tasks; this is for code that has a task, and perhaps a run that `Task.create_local_run` made.
+"""
+
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from taskyard._created_runs import identity_of
+from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
+from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
+from taskyard._missing_features import absent_names
+from taskyard.context import hydrated_context
+from taskyard.exceptions import ConfigurationError, TaskRunTimeoutError
+from taskyard.tasks import Task
+
+__all__ = [
+    "TaskRunTimeoutError",
+    "run_generator_task_async",
+    "run_generator_task_sync",
+    "run_task",
+    "run_task_async",
+    "run_task_sync",
+]
+
+ReturnType = Literal["result", "state"]
+
+
+def run_task(
+    task: Task[..., Any],
+    task_run_id: UUID | None = None,
+    task_run: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+    wait_for: Any = None,
+    return_type: ReturnType = "result",
+    dependencies: Any = None,
+    context: Mapping[str, Any] | None = None,
+) -> Any:
+    """Execute a run of a task: now, in a coroutine, or while its values are taken, as the task's function is.
+
+    Args:
+        task: The task.
+        task_run_id: The run's id; a new one when left out.
+        task_run: The run, as `Task.create_local_run` made it.
+        parameters: Arguments by name.
+        wait_for: Runs that must have completed before.
+        return_type: "result", or "state" for the final state, and nothing raised.
+        dependencies: Plays no role: futures among the parameters are what the run depends on.
+        context: What `taskyard.context.serialize_context` returned, for the run that it is to belong to.
+
+    Raises:
+        ParameterBindError: The arguments do not fit the function's signature.
+        Exception: Whatever the function raised.
+    """
+    if task.isgenerator:
+        run: Any = run_generator_task_async if task.isasync else run_generator_task_sync
+    else:
+        run = run_task_async if task.isasync else run_task_sync
+    return run(task, task_run_id, task_run, parameters, wait_for, return_type, dependencies, context)
+
+
+def run_task_sync(
+    task: Task[..., Any],
+    task_run_id: UUID | None = None,
+    task_run: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+    wait_for: Any = None,
+    return_type: ReturnType = "result",
+    dependencies: Any = None,
+    context: Mapping[str, Any] | None = None,
+) -> Any:
+    """Execute a run of a task of an ordinary function and wait for it; see `run_task`."""
+    args, kwargs = _arguments(task, parameters)
+    as_state = return_type == "state"
+    with hydrated_context(context):
+        identity = identity_of(task_run_id, task_run)
+        return call_sync(task, args, kwargs, wait_for, as_state, place_of_calls, identity)
+
+
+def run_task_async(
+    task: Task[..., Any],
+    task_run_id: UUID | None = None,
+    task_run: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+    wait_for: Any = None,
+    return_type: ReturnType = "result",
+    dependencies: Any = None,
+    context: Mapping[str, Any] | None = None,
+) -> Coroutine[Any, Any, Any]:
+    """Execute a run of a task of a coroutine function once it is awaited; see `run_task`."""
+    args, kwargs = _arguments(task, parameters)
+    as_state = return_type == "state"
+
+    async def run() -> Any:
+        with hydrated_context(context):
+            identity = identity_of(task_run_id, task_run)
+            return await call_async(task, args, kwargs, wait_for, as_state, place_of_calls, identity)
+
+    return run()
+
+
+def run_generator_task_sync(
+    task: Task[..., Any],
+    task_run_id: UUID | None = None,
+    task_run: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+    wait_for: Any = None,
+    return_type: ReturnType = "result",
+    dependencies: Any = None,
+    context: Mapping[str, Any] | None = None,
+) -> Generator[Any, Any, Any]:
+    """Execute a run of a task of a generator while its values are taken; see `run_task`."""
+    args, kwargs = _arguments(task, parameters)
+    _refuse_identity(task, task_run_id, task_run)
+    with hydrated_context(context):
+        return (yield from call_generator(task, args, kwargs, wait_for, False, place_of_generators))
+
+
+async def run_generator_task_async(
+    task: Task[..., Any],
+    task_run_id: UUID | None = None,
+    task_run: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+    wait_for: Any = None,
+    return_type: ReturnType = "result",
+    dependencies: Any = None,
+    context: Mapping[str, Any] | None = None,
+) -> AsyncGenerator[Any, None]:
+    """Execute a run of a task of an asynchronous generator while its values are taken; see `run_task`."""
+    args, kwargs = _arguments(task, parameters)
+    _refuse_identity(task, task_run_id, task_run)
+    with hydrated_context(context):
+        called = call_generator(task, args, kwargs, wait_for, False, place_of_generators)
+        async with aclosing(called) as values:
+            async for value in values:
+                yield value
+
+
+def _arguments(
+    task: Task[..., Any], parameters: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return parameters as a call has them, what the task is bound to among them."""
+    bound = dict(zip(task.signature.signature.parameters, task.prefix, strict=False))
+    return task.signature.split({**bound, **(parameters or {})})
+
+
+def _refuse_identity(task: Task[..., Any], task_run_id: UUID | None, task_run: Any) -> None:
+    if task_run_id is not None or task_run is not None:
+        raise ConfigurationError(
+            f"a run of the generator task '{task.name}' cannot be made before it is executed; leave out"
+            " task_run_id and task_run"
+        )
+
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)
