@@ -33,6 +33,8 @@ _HOMES: Final[Mapping[str, tuple[str, str]]] = {
 }
 _RARE: Final[Mapping[str, tuple[str, str]]] = {
     "stored_result": ("taskyard._engine.results.stored", "value_of"),
+    "undone": ("taskyard._engine.rollbacks.undone", "undone"),
+    "rollback_begun": ("taskyard._engine.rollbacks.undone", "begun"),
 }
 """What only few programs need, so that no worker imports it before it is named."""
 
@@ -70,6 +72,16 @@ def task_run(parts: dict[str, Any]) -> Any:
 def stored_result(place: Any, what: Any, serializer: Any, writer: str = "") -> Any:
     """Return a result that is in storage of the user's: a place, a key and what wrote it, or the bytes."""
     return _home("stored_result")(place, what, serializer, writer)
+
+
+def undone(parts: dict[str, Any]) -> Any:
+    """Call a hook of a transaction whose flow run was lost: the code of the runs that wait for that."""
+    return _home("undone")(parts)
+
+
+def rollback_begun(parts: dict[str, Any]) -> Any:
+    """Decide that such a transaction is rolled back: the code of the run that the others wait for."""
+    return _home("rollback_begun")(parts)
 
 
 def value(of: T) -> T:

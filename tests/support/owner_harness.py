@@ -209,7 +209,7 @@ class Client(Peer):
     async def submit(
         self, count: int = 1, *, resend: bool = False, flow: bytes = b"", caller: bytes = b"",
         upstream: Any = None, cache_keys: list[str] | None = None, run_ids: list[bytes] | None = None,
-        args: list[bytes] | None = None, extras: Sequence[common_pb2.Payload] = (),
+        args: list[bytes] | None = None, extras: Sequence[common_pb2.Payload] = (), outlives: bool = False,
         **template: Any,
     ) -> list[bytes]:  # fmt: skip
         """Submit runs of a new template; `upstream` is a list of (position, id, kind), `extras` are labelled
@@ -231,6 +231,7 @@ class Client(Peer):
             upstream_ids=[edge[1] for edge in edges],
             upstream_kinds=[edge[2] if len(edge) > 2 else UpstreamKind.DATA for edge in edges],  # type: ignore[misc]
             extras=[sp.RunExtra(position=at, payload=payload) for at, payload in enumerate(extras)],
+            outlives_session=outlives,
         )  # fmt: skip
         definition = tp.TemplateDefinition(index=self._templates, template=tp.RunTemplate(**template))
         batch = sp.SubmitBatch(number=self.number, templates=[definition], groups=[group], resend=resend)

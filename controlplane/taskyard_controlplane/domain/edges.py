@@ -13,6 +13,8 @@ EDGE_BYTES: Final = 17
 _COMPLETED: Final = int(RunState.COMPLETED)
 _FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
 _FORGIVING: Final = int(UpstreamKind.DATA_OR_FAILURE)
+NOT_COMPLETED: Final = int(UpstreamKind.NOT_COMPLETED)
+IF_SUBMITTED: Final = int(UpstreamKind.IF_SUBMITTED)
 _KINDS: Final = [bytes((kind,)) for kind in range(256)]
 
 
@@ -30,4 +32,11 @@ def split_edges(packed: bytes) -> list[Edge]:
 
 def accepts(kind: int, state: int) -> bool:
     """Whether an edge of this kind is content with an upstream run that ended so (semantics B7)."""
+    if kind >= NOT_COMPLETED:
+        return kind == IF_SUBMITTED or state > _COMPLETED
     return state == _COMPLETED or (kind >= _FORGIVING and state in _FORGIVEN)
+
+
+def waits_late(edges: Sequence[Edge]) -> bool:
+    """Whether any of these edges leads to a run that may never be submitted, or not before this one."""
+    return any(kind == IF_SUBMITTED for _, kind in edges)

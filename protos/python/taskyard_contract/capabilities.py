@@ -26,6 +26,9 @@ OWN_SESSION: Final = "own_session"
 """The same of one that does not send a program what its own threads have logged."""
 SERVED_TASKS: Final = "served_tasks"
 """The same of one that gives runs to programs that have their tasks in their own code."""
+ROLLBACKS: Final = "rollbacks"
+"""What a server says in `SessionWelcome.capabilities` that takes runs of nobody from sessions, and runs that
+wait for others not to complete: what is to be undone if a flow run is lost."""
 
 
 def own_version() -> str:

@@ -100,6 +100,8 @@ class UpstreamKind(IntEnum):
     ORDER = 2
     DATA_OR_FAILURE = 3
     ORDER_OR_FAILURE = 4
+    NOT_COMPLETED = 5
+    IF_SUBMITTED = 6
 
 
 class ReportKind(IntEnum):

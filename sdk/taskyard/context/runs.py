@@ -186,7 +186,7 @@ class TaskRunContext(RunContext):
 class FlowRunContext(RunContext):
     """A flow run, as its function sees it."""
 
-    __slots__ = ("_headers", "flow", "flow_run", "task_runner")
+    __slots__ = ("_headers", "flow", "flow_run", "keep_rollbacks", "task_runner")
 
     def __init__(
         self,
@@ -206,6 +206,8 @@ class FlowRunContext(RunContext):
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
+        self.keep_rollbacks: Callable[[Any], Any] | None = None
+        """Makes what keeps the hooks of an outermost transaction, should this process be lost."""
         self._headers = headers
 
     @property

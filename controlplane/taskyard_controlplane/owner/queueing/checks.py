@@ -293,6 +293,8 @@ def check_group(group: pb.RunGroup, run_ids: Sequence[bytes], template: Template
     if not are_run_ids(b"".join(run_ids)):
         strange = next(run_id for run_id in run_ids if not are_run_ids(run_id))
         raise _in_group(template, "run_ids", f"has the id {format_id(strange)}; {NEW_ID}")
+    if group.outlives_session and (group.flow_run_id or group.caller_run_id or template.kind != RunKind.TASK):
+        raise _in_group(template, "outlives_session", "is set, and that is for task runs in no flow run")
     if group.flow_run_id:
         check_id(group.flow_run_id, "submit.groups.flow_run_id")
     if group.caller_run_id:

@@ -16,7 +16,7 @@ from typing import Final
 
 from taskyard_contract.states import RunState
 from taskyard_controlplane.domain.admission import Wait, waits_of
-from taskyard_controlplane.domain.edges import Edge, pack_edges, split_edges
+from taskyard_controlplane.domain.edges import Edge, pack_edges, split_edges, waits_late
 from taskyard_controlplane.domain.machine import admit
 from taskyard_controlplane.domain.matching import Need
 from taskyard_controlplane.domain.model import Run, Template
@@ -112,6 +112,8 @@ class Parking:
             self._circles.may_be_closed()
         if not waits & _CONNECT or waits & _NOT_ALONE or run.caller_id or len(self._runs) < self._most_open:
             return False
+        if waits_late(edges):
+            return False  # it would be read back for each of these that is not there
         lane = self._lane(run.template, share_of(run))
         if lane is None or not self._upstream.park(run.seq, lane, edges):
             return False

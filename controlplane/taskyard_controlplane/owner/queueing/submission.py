@@ -223,6 +223,7 @@ class Submission:
             not waits_of_template(template)
             and run_ids
             and not (known or group.upstream_ids or group.cache_keys or group.extras or group.caller_run_id)
+            and not group.outlives_session
             and runs.longest <= self.max_inline_bytes
             and self._runs.keys().isdisjoint(run_ids)
         ):
@@ -296,6 +297,7 @@ class Submission:
     ) -> None:
         group, template, edges, extras = runs.group.message, runs.group.template, *runs.group.by_position
         keys, now_us, args = group.cache_keys, self._clock.now_us(), runs.args or repeat(None)
+        owner = None if group.outlives_session else session
         for position, run_id, arg in zip(count(runs.first), runs.run_ids, args, strict=False):
             if run_id in known:
                 continue
@@ -315,7 +317,7 @@ class Submission:
                 session.wake()
                 continue
             self.add(
-                session, template, flow, run_id, arg, group.first_ordinal + position,
+                owner, template, flow, run_id, arg, group.first_ordinal + position,
                 caller_id=group.caller_run_id or None,
                 cache_key=(keys[position] or None) if keys else None,
                 edges=edges.get(position),

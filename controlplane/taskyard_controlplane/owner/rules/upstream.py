@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
-from taskyard_controlplane.domain.edges import Edge, accepts, pack_edges, split_edges
+from taskyard_controlplane.domain.edges import IF_SUBMITTED, Edge, accepts, pack_edges, split_edges
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, MANY_INPUTS, Kept, ManyInputs
 from taskyard_controlplane.domain.model import Run
@@ -92,6 +92,8 @@ class UpstreamEdges:
         self._apply, self._hurry = settling.apply, settling.hurry
         self._unknown: dict[bytes, list[Run | int]] = {}
         """Who waits for runs that are not in memory; as `Run.downstream`."""
+        self._late: dict[Run, set[bytes]] = {}
+        """Runs that wait for others which may never be submitted: those nobody has asked for yet."""
         self._said: tuple[bytes, str] = (b"", "")
         """What was said last of a run that did not complete."""
 
@@ -117,8 +119,11 @@ class UpstreamEdges:
                 continue
             run.upstream_left += 1
             waiting = self._unknown.get(upstream_id)
-            if waiting is None:
+            if kind == IF_SUBMITTED:
+                self._late.setdefault(run, set()).add(upstream_id)
+            elif waiting is None:
                 self._ask(upstream_id)
+            if waiting is None:
                 waiting = self._unknown[upstream_id] = []
             waiting += (run, kind)
 
@@ -177,6 +182,8 @@ class UpstreamEdges:
             return
         for run, kind in _edges(waiting):
             run.upstream_left -= 1
+            if kind == IF_SUBMITTED and run in self._late:
+                self._late[run].discard(upstream_id)
             self._deliver(run, upstream_id, kind, ended)
             self._check(run)
 
@@ -273,6 +280,8 @@ class UpstreamEdges:
         return text
 
     def _check(self, run: Run) -> None:
+        if self._late and run in self._late:
+            self._ask_late(run)
         if run.state != RunState.PENDING or run.upstream_left >= HOLD:
             return
         if run.reason == StateReason.UPSTREAM:
@@ -284,3 +293,11 @@ class UpstreamEdges:
             self._apply(run, RunEvent.INPUTS_REFUSED, message=message)
         elif run.upstream_left == 0:
             self._apply(run, RunEvent.UPSTREAM_DONE)
+
+    def _ask_late(self, run: Run) -> None:
+        """Ask for those that may never be submitted, once nothing else keeps a run: they are there by now."""
+        late = self._late[run]
+        if run.ended or run.reason == StateReason.UPSTREAM or run.upstream_left == len(late):
+            del self._late[run]
+            for upstream_id in late:
+                self._journal.look_up_run(upstream_id)

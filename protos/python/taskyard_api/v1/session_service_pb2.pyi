@@ -40,6 +40,14 @@ class _UpstreamKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """Its result or its exception is among the arguments; it may fail."""
     UPSTREAM_KIND_ORDER_OR_FAILURE: _UpstreamKind.ValueType  # 4
     """It must end first and may fail."""
+    UPSTREAM_KIND_NOT_COMPLETED: _UpstreamKind.ValueType  # 5
+    """It must end, and not by completing: what is to be done about that. A run that completes ends those that wait for it
+    like this as NOT_READY. Only from servers that have announced "rollbacks"; so with the next one.
+    """
+    UPSTREAM_KIND_IF_SUBMITTED: _UpstreamKind.ValueType  # 6
+    """If it is submitted, it must end first, in whatever way. Whether it was is asked when every other upstream run has
+    ended, and not before: it may be submitted after the run that waits for it.
+    """
 
 class UpstreamKind(_UpstreamKind, metaclass=_UpstreamKindEnumTypeWrapper):
     """What an upstream run is to a downstream run."""
@@ -54,6 +62,14 @@ UPSTREAM_KIND_DATA_OR_FAILURE: UpstreamKind.ValueType  # 3
 """Its result or its exception is among the arguments; it may fail."""
 UPSTREAM_KIND_ORDER_OR_FAILURE: UpstreamKind.ValueType  # 4
 """It must end first and may fail."""
+UPSTREAM_KIND_NOT_COMPLETED: UpstreamKind.ValueType  # 5
+"""It must end, and not by completing: what is to be done about that. A run that completes ends those that wait for it
+like this as NOT_READY. Only from servers that have announced "rollbacks"; so with the next one.
+"""
+UPSTREAM_KIND_IF_SUBMITTED: UpstreamKind.ValueType  # 6
+"""If it is submitted, it must end first, in whatever way. Whether it was is asked when every other upstream run has
+ended, and not before: it may be submitted after the run that waits for it.
+"""
 global___UpstreamKind = UpstreamKind
 
 class _FlowEvent:
@@ -407,6 +423,7 @@ class RunGroup(google.protobuf.message.Message):
     UPSTREAM_KINDS_FIELD_NUMBER: builtins.int
     EXTRAS_FIELD_NUMBER: builtins.int
     HEADERS_FIELD_NUMBER: builtins.int
+    OUTLIVES_SESSION_FIELD_NUMBER: builtins.int
     template: builtins.int
     """Index of the template."""
     flow_run_id: builtins.bytes
@@ -416,6 +433,10 @@ class RunGroup(google.protobuf.message.Message):
     first_ordinal: builtins.int
     """Number of the first run among the runs of this task in this flow run; the others follow on.
     Shown as the name "<task>-<ordinal>".
+    """
+    outlives_session: builtins.bool
+    """Whether they belong to nobody: the end of the session leaves them alone, and it hears nothing of them. Outside of
+    flow runs only (`flow_run_id` is empty), and only from servers that have announced "rollbacks".
     """
     @property
     def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
@@ -464,8 +485,9 @@ class RunGroup(google.protobuf.message.Message):
         upstream_kinds: collections.abc.Iterable[global___UpstreamKind.ValueType] | None = ...,
         extras: collections.abc.Iterable[global___RunExtra] | None = ...,
         headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        outlives_session: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_keys", b"cache_keys", "caller_run_id", b"caller_run_id", "extras", b"extras", "first_ordinal", b"first_ordinal", "flow_run_id", b"flow_run_id", "headers", b"headers", "run_ids", b"run_ids", "template", b"template", "upstream_ids", b"upstream_ids", "upstream_kinds", b"upstream_kinds", "upstream_positions", b"upstream_positions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "cache_keys", b"cache_keys", "caller_run_id", b"caller_run_id", "extras", b"extras", "first_ordinal", b"first_ordinal", "flow_run_id", b"flow_run_id", "headers", b"headers", "outlives_session", b"outlives_session", "run_ids", b"run_ids", "template", b"template", "upstream_ids", b"upstream_ids", "upstream_kinds", b"upstream_kinds", "upstream_positions", b"upstream_positions"]) -> None: ...
 
 global___RunGroup = RunGroup
 

@@ -125,7 +125,7 @@ class FlowRunRecord:
             tags=sorted(current_tags()),
             run_count=self.attempt_number,
         )
-        return FlowRunContext(
+        context = FlowRunContext(
             self.flow,
             run,
             self.parameters,
@@ -136,6 +136,14 @@ class FlowRunRecord:
             task_runner=self.scope.task_runner,
             headers=self.scope.headers,
         )
+        context.keep_rollbacks = self._keep_rollbacks
+        return context
+
+    def _keep_rollbacks(self, outermost: Any) -> Any:
+        """Return what keeps the hooks of a transaction; None where the server cannot."""
+        from taskyard._engine.rollbacks.registered import keeping  # few flows have any
+
+        return keeping(outermost, self.scope, self.name or self.flow.name)
 
     def _submit(self, caller: Scope) -> None:
         template = flow_template(self.flow)

@@ -44,6 +44,8 @@ class ResultRecordMetadata:
     """XXH3 of the value as it was written."""
     size: int = 0
     """Its bytes."""
+    transaction: str = ""
+    """The transaction whose commit wrote it, where others may have to know whether it did."""
 
     def dump_bytes(self) -> bytes:
         """Write it, in a line."""
@@ -57,6 +59,8 @@ class ResultRecordMetadata:
             "digest": self.digest,
             "size": self.size,
         }
+        if self.transaction:
+            said["transaction"] = self.transaction
         return json.dumps(said).encode() + b"\n"
 
     @classmethod
@@ -87,6 +91,7 @@ class ResultRecordMetadata:
                 cache_key=said["cache_key"],
                 digest=str(said["digest"]),
                 size=int(said["size"]),
+                transaction=str(said.get("transaction", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise damaged(where, error) from error

@@ -67,6 +67,11 @@ class ResultStore(KeyLocks):
         self.serializer = default_serializer() if self.serializer is None else serializer_of(self.serializer)
         self._kept: dict[str, ResultRecord[Any]] = {}
 
+    @property
+    def given_storage(self) -> Any:
+        """What was said of the storage, or of the one that was chosen: another store can be made of it."""
+        return self._storage.given
+
     def update_for_task(self, task: Any) -> Self:
         """Return the store of a task's results: with the task's options where it has any, else with these."""
         return self._updated(task.settings, getattr(task, "cache_expiration", None))

@@ -96,9 +96,11 @@ def submit_one(
         ordinal = identity.ordinal
     if carried:
         _note_assets(task, scope, [future], carried)
+    # Before the run: what it does can be undone by somebody else from its first moment on.
+    parts = () if transaction is None else transaction.parts_of(hooked, (future,), cache_key, lazy)
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
-    if transaction is not None:
-        transaction.follow(hooked, future, cache_key, lazy)
+    for part in parts:
+        transaction.follow(part)
     if scope.speaks:
         name = extra.name if extra is not None else ""
         say_submitted(task, [name or f"{task.name}-{ordinal}"], at_once=direct or at_once)
@@ -145,13 +147,13 @@ def submit_many(
     # Nothing was sent so far: a child that cannot be submitted must not leave its siblings behind.
     if scope.kept_futures is not None:
         scope.kept_futures.extend(futures)
+    parts = [] if transaction is None else transaction.parts_of(hooked, futures)
     start = 0
     for group in groups.all:
         end = start + len(group.run_ids)
         scope.session.submit_group(group, futures[start:end])
-        if transaction is not None:
-            for future in futures[start:end]:
-                transaction.follow(hooked, future)
+        for part in parts[start:end]:
+            transaction.follow(part)
         if scope.speaks:
             say_submitted(task, group.names(task.name), at_once=False)
         start = end

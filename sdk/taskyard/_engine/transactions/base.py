@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -52,7 +53,7 @@ class FollowedRun(Protocol):
 
 
 @public("taskyard.transactions")
-class BaseTransaction:
+class BaseTransaction(ABC):
     """A piece of work that commits or is rolled back as a whole."""
 
     def __init__(
@@ -89,7 +90,9 @@ class BaseTransaction:
         self._parent: BaseTransaction | None = None
         self._values: dict[str, Any] = {}
         self._staged_value: Any = None
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self.commit_id = uuid.uuid4().hex
+        """What the record under its key says, so that it is known for that of this very transaction."""
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{self.commit_id}"
         self._holds_lock = False
         self._process = 0
 
@@ -122,6 +125,10 @@ class BaseTransaction:
                 f" txn.set('{name}', ...), or give a default"
             )
         return default
+
+    def own_values(self) -> dict[str, Any]:
+        """Return what was set in it; not copied."""
+        return dict(self._values)
 
     def is_committed(self) -> bool:
         """Say whether it has committed: now, or before this program began, where its key has a record."""
@@ -217,13 +224,13 @@ class BaseTransaction:
             found = found._parent
         return found
 
+    @abstractmethod
     def commit_as_child(self) -> bool:
         """Commit as a part of the transaction around; says whether that was possible."""
-        raise NotImplementedError  # each kind has its own
 
+    @abstractmethod
     def roll_back_as_child(self) -> None:
         """Be rolled back as a part of the transaction around."""
-        raise NotImplementedError  # each kind has its own
 
     # What entering and leaving have in common.
 

@@ -1,5 +1,6 @@
 """Transactions that code is put into, by ``with`` and by ``async with``."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -8,7 +9,7 @@ from taskyard._data.runs.transactions import TransactionState
 from taskyard._durable_names import public
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
-from taskyard._engine.transactions.base import OVER
+from taskyard._engine.transactions.base import OVER, Hook
 from taskyard._engine.transactions.ending import EndingTransaction, RolledBack
 from taskyard._engine.transactions.hooks import beside
 from taskyard._engine.transactions.task_runs import RunTransaction
@@ -18,17 +19,50 @@ from taskyard.context import active_transaction
 class _AroundRuns(EndingTransaction):
     """A transaction that code is put into, which may submit task runs."""
 
-    def follow(
+    def parts_of(
         self,
         task: TaskDefinition[..., Any],
-        future: Future[Any],
+        futures: Sequence[Future[Any]],
         cache_key: str | None = None,
         is_lazy: bool = False,
+    ) -> list[RunTransaction]:
+        """Return what runs of a task will be here, before they are submitted; see `RunTransaction`."""
+        parts = [RunTransaction(task, future, cache_key, is_lazy, self) for future in futures]
+        if task.settings.on_rollback:
+            self.keep(parts)
+        return parts
+
+    def follow(self, part: RunTransaction) -> None:
+        """Make a run that was submitted a part of it."""
+        self.add_child(part)
+        self.open_runs[part.future.run_id] = part
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep a value, a copy of it, for hooks and for the transactions inside this one.
+
+        Args:
+            name: What it is asked for by.
+            value: Anything that can be copied.
+        """
+        super().set(name, value)
+        self._values_changed()
+
+    def stage(
+        self,
+        value: Any,
+        on_rollback_hooks: Iterable[Hook] | None = None,
+        on_commit_hooks: Iterable[Hook] | None = None,
     ) -> None:
-        """Make a run that was submitted a part of it; see `RunTransaction`."""
-        child = RunTransaction(task, future, cache_key, is_lazy, self)
-        self.add_child(child)
-        self.open_runs[future.run_id] = child
+        """Say that the work is done, what came of it, and what is to be called at the end.
+
+        Args:
+            value: What is written under the key, if there is one, when the transaction commits.
+            on_rollback_hooks: Called with the transaction if it is rolled back, the last one first.
+            on_commit_hooks: Called with the transaction when it commits.
+        """
+        super().stage(value, on_rollback_hooks, on_commit_hooks)
+        if self.on_rollback_hooks and self.entered:
+            self.keep([self])
 
 
 @public("taskyard.transactions")

@@ -17,8 +17,10 @@ from taskyard._data.runs.transactions import CommitMode, TransactionState
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
 from taskyard._engine.results.records import ResultRecord
-from taskyard._engine.transactions.base import OVER, BaseTransaction, FollowedRun
+from taskyard._engine.results.store import ResultStore
+from taskyard._engine.transactions.base import OVER, FollowedRun
 from taskyard._engine.transactions.hooks import beside, name_of
+from taskyard._engine.transactions.kept import KeptTransaction, committing
 from taskyard.exceptions import FlowRunTimeoutError, ResultStorageError
 from taskyard_contract.errors import TaskyardError
 
@@ -30,7 +32,7 @@ class RolledBack(Exception):
     """Something inside could not commit, or the code said so: runs that have not started are not wanted."""
 
 
-class EndingTransaction(BaseTransaction):
+class EndingTransaction(KeptTransaction):
     """The steps at the end of a transaction."""
 
     failed_inside = False
@@ -199,9 +201,10 @@ class EndingTransaction(BaseTransaction):
             self._release()
             return False
         try:
-            for child in tuple(self.children):
-                if not child.commit_as_child() and child.is_rolled_back():
-                    raise RolledBack
+            with committing():
+                for child in tuple(self.children):
+                    if not child.commit_as_child() and child.is_rolled_back():
+                        raise RolledBack
             for hook in tuple(self.on_commit_hooks):
                 self.run_hook(hook, "commit")
             self._write()
@@ -212,6 +215,7 @@ class EndingTransaction(BaseTransaction):
                 raise
             return False
         self.state = TransactionState.COMMITTED
+        self._is_done()
         self._release()
         return True
 
@@ -219,10 +223,13 @@ class EndingTransaction(BaseTransaction):
         if self.store is None or not self.key or not self.write_on_commit:
             return
         value = self._staged_value
-        if isinstance(value, ResultRecord):
-            self.store.persist_result_record(value)
-        else:
-            self.store.write(key=self.key, obj=value)
+        if not isinstance(value, ResultRecord):
+            if self._kept() is None or not isinstance(self.store, ResultStore):
+                self.store.write(key=self.key, obj=value)
+                return
+            value = self.store.create_result_record(value, key=self.key)
+        value.metadata.transaction = self.commit_id
+        self.store.persist_result_record(value)
 
     def _say_not_committed(self, error: BaseException) -> None:
         what = f"the transaction {self.key!r}" if self.key else "the transaction"
@@ -240,17 +247,23 @@ class EndingTransaction(BaseTransaction):
         self.state = TransactionState.ROLLED_BACK
         left = list(self.on_rollback_hooks)
         try:
+            if self._is_undone_elsewhere():
+                return False
             self.forget_results()
             while left:
                 self.run_hook(left.pop(), "rollback")
+                self._was_called(len(left))
             for child in reversed(self.children):
                 child.roll_back_as_child()
+            self._is_done()
             return True
         except FlowRunTimeoutError:
             self._say_not_undone(left)
+            self._is_done()
             raise
         except Exception:  # user code
             self._say_not_undone(left)
+            self._is_done()
             return False
         finally:
             self.release_all()

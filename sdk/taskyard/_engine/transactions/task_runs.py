@@ -6,6 +6,7 @@ opened the transaction, so hooks of the task are called there, with the child as
 Invariant: a run counts once it has ended for good; attempts that are repeated are no business of this.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskyard._data.runs.transactions import TransactionState
@@ -50,6 +51,16 @@ class RunTransaction(EndingTransaction):
         self._cache_key = cache_key
         self._parent = parent
         self._is_unknown = False
+
+    @property
+    def hooks_to_keep(self) -> Sequence[Any]:
+        """Hooks that are called if it is rolled back, the last one first; known before it is staged."""
+        return self.task.settings.on_rollback
+
+    @property
+    def cache_key(self) -> str | None:
+        """The cache key of the run, if that was known when it was submitted."""
+        return self._cache_key
 
     @property
     def session(self) -> "Session":

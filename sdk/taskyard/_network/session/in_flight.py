@@ -65,9 +65,9 @@ class InFlight:
         """
         self.session_id = new_id()
         self.locate = locate
-        self.max_inline_bytes = MAX_INLINE_BYTES
-        self.max_payload_bytes = MAX_PAYLOAD_BYTES
+        self.max_inline_bytes, self.max_payload_bytes = MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
         self.blob_directory = pb.SessionWelcome().blob_directory
+        self.capabilities: frozenset[str] = frozenset()
         self.opened = threading.Event()
         self.trouble = ""
         self.fatal: TaskyardError | None = None
@@ -217,6 +217,7 @@ class InFlight:
         self.max_inline_bytes = welcome.max_inline_bytes or self.max_inline_bytes
         self.max_payload_bytes = welcome.max_payload_bytes or self.max_payload_bytes
         self.blob_directory = welcome.blob_directory
+        self.capabilities = frozenset(welcome.capabilities)
         self._sent.on_new_stream(welcome.max_unacked_batches)
         self._logs.on_new_stream(welcome.acknowledges_logs)
         self._worlds.on_new_stream()

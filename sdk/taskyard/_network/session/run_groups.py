@@ -25,7 +25,7 @@ MOST_UPSTREAM: Final = 400_000
 class GroupKey:
     """What the runs of a group have in common. Compared by identity, once for each run that is submitted."""
 
-    __slots__ = ("caller_run_id", "flow_run_id", "headers", "size", "template")
+    __slots__ = ("caller_run_id", "flow_run_id", "headers", "outlives_session", "size", "template")
 
     def __init__(
         self,
@@ -33,12 +33,18 @@ class GroupKey:
         flow_run_id: bytes,
         caller_run_id: bytes,
         headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        outlives_session: bool = False,
     ) -> None:
-        """Describe runs of a template that are made inside a flow run, by the run of a task in it or not."""
+        """Describe runs of a template that are made inside a flow run, by the run of a task in it or not.
+
+        Those that outlive their session are in no flow run, and belong to nobody.
+        """
         self.template = template
         self.flow_run_id = flow_run_id
         self.caller_run_id = caller_run_id
         self.headers = headers
+        self.outlives_session = outlives_session
         self.size = sum(map(len, (*headers, *headers.values()))) if headers else 0
         """About how many bytes it adds to a frame with each group."""
 
@@ -109,6 +115,7 @@ class RunGroup:
             caller_run_id=self.key.caller_run_id,
             run_ids=self.run_ids,
             first_ordinal=self.first_ordinal,
+            outlives_session=self.key.outlives_session,
         )
         if self.key.headers:
             group.headers.update(self.key.headers)

@@ -99,6 +99,11 @@ class Session:
         return self.in_flight.max_payload_bytes
 
     @property
+    def capabilities(self) -> frozenset[str]:
+        """What the server can do beyond this version of the contract, as its welcome said."""
+        return self.in_flight.capabilities
+
+    @property
     def failed(self) -> bool:
         """Whether it is over, so that the next call needs another one."""
         return self.in_flight.fatal is not None
