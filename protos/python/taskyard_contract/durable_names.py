@@ -72,11 +72,20 @@ def main_value(name: str, make: Callable[..., Any], args: tuple[Any, ...]) -> An
     return value
 
 
-def globals_of(module: str) -> dict[str, Any]:
-    """Return the globals of a module, for a function of it that has no name there."""
-    if module == main_module.MAIN:
-        return vars(main_module.current())
-    return vars(import_module(module))
+def globals_of(module: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the globals of a module, for a function of it that has no name there.
+
+    Args:
+        module: The module.
+        names: What the function looks for in them: some of ``__main__`` are made when they are asked for, and
+            code that looks into its globals does not ask.
+    """
+    if module != main_module.MAIN:
+        return vars(import_module(module))
+    main = main_module.current()
+    for name in names:
+        getattr(main, name, None)
+    return vars(main)
 
 
 def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:

@@ -241,7 +241,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if kind is CodeType:
             return self._code(obj)
         if kind is _Globals:
-            return durable_names.globals_of, (obj.module,)
+            return durable_names.globals_of, (obj.module, obj.names) if obj.names else (obj.module,)
         if kind is CellType and id(obj) in self._shared_cells():
             self.names.add(self._shared_cells()[id(obj)][0])
             return durable_names.cell_of, self._shared_cells()[id(obj)]
@@ -371,7 +371,15 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             self.wished |= module_names.names_in_disguise(func.__code__, namespace)
         slots["__globals__"] = {}
         where = self._globals.setdefault(module, _Globals(module))
+        if module == MAIN and not self.is_code:
+            where = _Globals(module, self._used(func))
         return make, (code, where, *others, cells), (state, slots), *rest
+
+    @staticmethod
+    def _used(func: FunctionType) -> tuple[str, ...]:
+        """Return the names that a function looks for in its globals and that are there now."""
+        used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
+        return tuple(name for name in sorted(used) if name in func.__globals__)
 
     def _code(self, code: CodeType) -> Any:
         lines = "" if code in self._inside else code_lines.lines_of(code)
@@ -382,12 +390,13 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
 
 
 class _Globals:
-    """Stands for the globals of a module."""
+    """Stands for the globals of a module, and for names that have to be there."""
 
-    __slots__ = ("module",)
+    __slots__ = ("module", "names")
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, names: tuple[str, ...] = ()) -> None:
         self.module = module
+        self.names = names
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

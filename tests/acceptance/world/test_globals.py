@@ -226,6 +226,44 @@ def test_classes_that_only_values_of_other_runs_are_made_of(project: Project) ->
     )
 
 
+def test_names_that_functions_among_the_arguments_use(project: Project) -> None:
+    right(
+        project,
+        """
+        import functools, math, operator
+
+        ONE, TWO, THREE, FOUR, FIVE = 1, 2, 3, 4, 5
+        def one(): return ONE
+        def two(): return TWO
+        def deep(): return two() + THREE
+        def four(): return FOUR
+        def down(n): return (lambda: down(n - 1))() if n else FIVE
+        kept = [lambda: math.floor(2.5)]
+
+        @task
+        def call(*given): return sum(each() for each in given)
+
+        @task
+        def make(n): return lambda: operator.add(four(), n)
+
+        def inner(n): return lambda: one() + n
+
+        @flow(log_prints=False)
+        def by_map(): return call.map([lambda: one(), lambda: deep()]).result()
+
+        case("a lambda", lambda: run(call, lambda: one()) == 1)
+        case("one of a list", lambda: run(call, *kept) == 2)
+        case("what those use in their turn", lambda: run(call, lambda: deep(), lambda: one()) == 6)
+        case("a closure", lambda: run(call, inner(5)) == 6)
+        case("a part of another object", lambda: run(call, functools.partial(lambda n: n + down(1), 1)) == 6)
+        case("children of a map", lambda: by_map() == [1, 5])
+        case("what another run has made", lambda: run(call, run(make, 1)) == 5)
+        ONE = 7
+        case("bound again", lambda: run(call, lambda: one()) == 7)
+        """,
+    )
+
+
 def test_names_that_are_looked_up_otherwise(project: Project) -> None:
     right(
         project,
