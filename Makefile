@@ -143,9 +143,10 @@ bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS (W1
 profile: $(VENV)/.stamp-dev ## Show where a run spends its time, into bench-out/
 	$(BIN)/python -m benchmarks.profile
 
-docs: $(VENV)/.stamp-quickstart ## Write again what the documentation has of the code: diagrams, tables of names
+docs: $(VENV)/.stamp-quickstart ## Write again what the documentation has of the code: diagrams, tables of names and of rules
 	$(BIN)/python -m taskyard_controlplane.domain.diagrams > docs/states.md
 	$(BIN)/python -m taskyard._prefect_names.page > docs/names-of-prefect.md
+	PYTHONPATH=tests $(BIN)/python -m support.rules.page > docs/rules.md
 
 clean: ## Remove everything that was installed, built or cached
 	rm -rf $(VENV) .venv-other .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
