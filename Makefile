@@ -41,6 +41,7 @@ test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 # One at a time: some of them measure.
 test-slow: $(VENV)/.stamp-dev ## Run those that measure, make load, or repeat what others show
 	$(BIN)/python -m pytest -m slow --timeout 600
+	PROPERTIES=whole $(BIN)/python -m pytest tests/property tests/contract/storage/test_model.py --timeout 600
 
 # In other languages: what Go and Node need comes through their own clients, in the versions that their lock files
 # seal, and the contract's code is generated anew from protos/.

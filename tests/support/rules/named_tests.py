@@ -15,6 +15,7 @@ from typing import Final
 TESTS: Final = Path(__file__).parents[2]
 _RULES: Final = re.compile(r"test_((?:(?:and_)?(?:rows?_\d+|b\d+(?:_\d+)?|(?<=and_)\d+)_)+)")
 _ONE: Final = re.compile(r"(?:rows?|(?<![a-z])and)_(\d+)|(b\d+(?:_\d+)?)")
+_NAMED: Final = re.compile(r"def test_(rows?_\d|b\d)")
 _THREADS: Final = re.compile(r"threads|ThreadPoolTaskRunner")
 _AGENTS: Final = re.compile(r"agents|AgentTaskRunner|None|\{\}")
 _INSTALLATIONS: Final = ("integration/sdk", "acceptance", "chaos")
@@ -47,14 +48,17 @@ class NamedTest:
 
 @cache
 def named_tests() -> tuple[NamedTest, ...]:
-    """Return all tests, sorted by file and in the order in which they are written."""
+    """Return all tests of files in which some are named after rules, sorted by file, in their order there."""
     return tuple(test for path in sorted(TESTS.rglob("test_*.py")) for test in _tests_of(path))
 
 
 def _tests_of(path: Path) -> Iterator[NamedTest]:
     file = path.relative_to(TESTS).as_posix()
     whole = any(file.startswith(folder) for folder in _INSTALLATIONS)
-    module = ast.parse(path.read_text())
+    text = path.read_text()
+    if not _NAMED.search(text):
+        return
+    module = ast.parse(text)
     fixtures = {**_shared_fixtures(path.parent), **_fixtures_of(module)}
     marks = _marks_of(module)
     for node in ast.walk(module):

@@ -12,8 +12,8 @@ _BEGINNING: Final = """# Rules and their tests
 
 What programs may rely on, and the tests that hold it. A test is named after its rule: `test_row_22_...` holds
 row 22, `test_b13_4_...` part 4 of section B13. *Agents*, *threads*: where the runs of a test are executed, in
-processes of a real agent or in threads of the program, both with a real control plane; tests without either hold
-a part of the program by itself. Written by `make docs`, from the names of the tests and the sentences in
+processes of a real agent or in threads of the program, both with a real control plane; tests without either
+hold a part of the program by itself. Written by `make docs`, from the names of the tests and the sentences in
 [texts.toml](../tests/support/rules/texts.toml).
 """
 _NONE_YET: Final = "*none yet*"
