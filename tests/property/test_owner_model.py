@@ -52,8 +52,7 @@ from taskyard_controlplane.storage.interface import StoredRun
 pytestmark = pytest.mark.timeout(480)
 EXAMPLES = int(os.environ.get("OWNER_MODEL_EXAMPLES", examples(150)))
 STEPS = int(os.environ.get("OWNER_MODEL_STEPS", "40"))
-S = RunState
-HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
+S, HELD = RunState, (RunState.ASSIGNED, RunState.RUNNING, RunState.CANCELLING)
 PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
 WINDOW, MOST_OPEN, MEMORY = 4, 5, MemoryLimits(payload=130)  # the arguments of two runs
