@@ -337,7 +337,7 @@ def test_b13_7_nothing_is_cached_before_the_outer_commit(tmp_path: Path) -> None
 def test_row_34_and_b16_1_calls_are_gathered() -> None:
     @task
     async def waits(x: int) -> int:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         return x
 
     @flow
@@ -349,7 +349,7 @@ def test_row_34_and_b16_1_calls_are_gathered() -> None:
 
     began = time.monotonic()
     assert asyncio.run(main()) == (list(range(20)), 5, [6])
-    assert time.monotonic() - began < 3.5, "one after the other they take four seconds"
+    assert time.monotonic() - began < 9, "one after the other they take ten seconds"
 
 
 def until_running(run_id: Any, client: SyncTaskyardClient) -> bool:
