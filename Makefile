@@ -41,6 +41,7 @@ test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
 # One at a time: some of them measure.
 test-slow: $(VENV)/.stamp-dev ## Run those that measure, make load, or repeat what others show
 	$(BIN)/python -m pytest -m slow --timeout 600
+	PROPERTIES=whole $(BIN)/python -m pytest tests/property tests/contract/storage/test_model.py --timeout 600
 
 # In other languages: what Go and Node need comes through their own clients, in the versions that their lock files
 # seal, and the contract's code is generated anew from protos/.
@@ -143,9 +144,10 @@ bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS (W1
 profile: $(VENV)/.stamp-dev ## Show where a run spends its time, into bench-out/
 	$(BIN)/python -m benchmarks.profile
 
-docs: $(VENV)/.stamp-quickstart ## Write again what the documentation has of the code: diagrams, tables of names
+docs: $(VENV)/.stamp-quickstart ## Write again what the documentation has of the code: diagrams, tables of names and of rules
 	$(BIN)/python -m taskyard_controlplane.domain.diagrams > docs/states.md
 	$(BIN)/python -m taskyard._prefect_names.page > docs/names-of-prefect.md
+	PYTHONPATH=tests $(BIN)/python -m support.rules.page > docs/rules.md
 
 clean: ## Remove everything that was installed, built or cached
 	rm -rf $(VENV) .venv-other .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -106,16 +106,17 @@ def test_what_waits_inside_of_a_task_is_told_to_the_program(stage: Stage):
 def test_a_program_whose_own_runs_have_the_slots_is_told_nothing(stage: Stage):
     yard = stage.start("dev", "--slots", "2")
     yard.line()
-    done = stage.run_script(SLOW)
-    assert done.stdout == "[0, 1, 2, 3]\n"
-    assert " wait" not in done.stderr
-    threads = stage.run_script(
+    agents = stage.start_script(SLOW)
+    threads = stage.run_script(  # they need none of the slots
         SLOW.replace("@flow", "@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))").replace(
             "import flow, task", "import flow, task\nfrom taskyard.task_runners import ThreadPoolTaskRunner"
         )
     )
     assert threads.stdout == "[0, 1, 2, 3]\n", threads.stderr
     assert " wait" not in threads.stderr
+    assert agents.line() == "[0, 1, 2, 3]"
+    assert agents.wait() == 0
+    assert " wait" not in agents.log
     assert yard.end() == 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.memory_blobs import MemoryBlobs
 from support.owner_harness import Client, World, lose
 
@@ -331,7 +332,7 @@ async def play(history: History, what: list[tuple[str, Any]]) -> None:
         await history.world.owner.stop()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_what_somebody_needs_stays_and_what_nobody_needs_goes(what: list[tuple[str, Any]]) -> None:
     with TemporaryDirectory() as directory:

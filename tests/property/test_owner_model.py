@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.depth import examples
 from support.failing_properties import run_on
 from support.owner_harness import World
 from support.owner_model import (
@@ -49,10 +50,9 @@ from taskyard_controlplane.storage import create_reader
 from taskyard_controlplane.storage.interface import StoredRun
 
 pytestmark = pytest.mark.timeout(480)
-EXAMPLES = int(os.environ.get("OWNER_MODEL_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("OWNER_MODEL_EXAMPLES", examples(150)))
 STEPS = int(os.environ.get("OWNER_MODEL_STEPS", "40"))
-S = RunState
-HELD = (S.ASSIGNED, S.RUNNING, S.CANCELLING)
+S, HELD = RunState, (RunState.ASSIGNED, RunState.RUNNING, RunState.CANCELLING)
 PLACES = [("default", 0), ("default", 0), ("default", 5), ("other", 0)]
 LIVE = (S.READY, S.ASSIGNED, S.RUNNING, S.AWAITING_RETRY, S.CANCELLING)
 WINDOW, MOST_OPEN, MEMORY = 4, 5, MemoryLimits(payload=130)  # the arguments of two runs

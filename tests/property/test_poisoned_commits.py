@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.failing_properties import play_example
 from support.owner_harness import world
 from support.poisoned_commits import PoisonedYard
@@ -27,7 +28,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.data())
 def test_a_row_takes_along_its_run_and_nothing_else(
     steps: list[tuple[str, int, bool]], data: st.DataObject

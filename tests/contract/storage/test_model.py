@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
+from support.depth import examples
 from support.storage_rows import (
     NOW_US,
     TEMPLATE_ID,
@@ -236,6 +237,6 @@ def test_any_history_gives_what_the_model_says(machine: Callable[[], StoresAgain
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=checks
+            max_examples=examples(15), stateful_step_count=15, deadline=None, suppress_health_check=checks
         ),
     )

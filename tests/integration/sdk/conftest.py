@@ -1,4 +1,8 @@
-"""One control plane and one agent for all tests here, and a session of its own for each test."""
+"""One control plane and one agent for all tests here, and a session for each file.
+
+The workers of a session stay as long as it does, so tests of one file find them warm. Whoever needs a session
+that nobody had before calls `end_sessions` first.
+"""
 
 import os
 from collections.abc import Iterator
@@ -14,9 +18,14 @@ def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         yield plane
 
 
+@pytest.fixture(scope="module")
+def _sessions() -> Iterator[None]:
+    yield
+    end_sessions()
+
+
 @pytest.fixture
-def plane(shared_plane: Plane) -> Iterator[Plane]:
+def plane(shared_plane: Plane, _sessions: None) -> Plane:
     """The programs, named by TASKYARD_SERVER."""
     os.environ["TASKYARD_SERVER"] = shared_plane.address
-    yield shared_plane
-    end_sessions()
+    return shared_plane

@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from support.plane_and_agent import Plane
+from support.plane_and_agent import Plane, end_sessions
 
 from taskyard import as_completed, flow, task
 from taskyard._data.values.kept import KEPT, Dropped
@@ -166,6 +166,7 @@ def remove(plane: Plane, run_id: bytes) -> None:
 
 
 def test_a_limit_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    end_sessions()  # a session reads it once
     monkeypatch.setenv("TASKYARD_RESULTS_IN_MEMORY", "much")
     with pytest.raises(ValueError, match="expected a whole number of MiB"):
         make(1)

@@ -69,6 +69,11 @@ def boom() -> None:
     raise ValueError("boom")
 
 
+@task
+def ready() -> None:
+    """Be executed: from then on there is a process that executes runs at once."""
+
+
 def here(*names: str) -> list[str]:
     return [f"{name} in {os.getpid()}" for name in names]
 
@@ -437,8 +442,9 @@ def test_b13_a_flow_whose_time_is_over_is_undone(in_flow: Any, tmp_path: Path) -
             write(str(tmp_path / "a"))
             threading.Event().wait(SECONDS)
 
+    in_flow(ready)
     with pytest.raises(TimeoutError):
-        in_flow(body, timeout_seconds=5)
+        in_flow(body, timeout_seconds=2)
     assert here("remove a") == NOTED
 
 
@@ -455,10 +461,11 @@ def test_b13_a_flow_whose_time_is_over_while_it_waits_for_the_end_is_undone(
             write(str(tmp_path / "a"))
             slow.submit(str(tmp_path / "begun"), str(tmp_path / "go on"))
             until(tmp_path / "begun")
-            threading.Timer(7, (tmp_path / "go on").touch).start()
+            threading.Timer(3, (tmp_path / "go on").touch).start()
 
+    in_flow(ready)
     with pytest.raises(TimeoutError):
-        in_flow(body, timeout_seconds=5)
+        in_flow(body, timeout_seconds=2)
     assert ["undo slow", *here("remove a")] == NOTED
 
 

@@ -85,7 +85,8 @@ class TaskAttempt:
             if report is not None:
                 return report
         if settings.on_running:
-            self._run_hooks(settings.on_running, State(StateType.RUNNING))
+            again = "Retrying" if self.invocation.attempt > 1 else None
+            self._run_hooks(settings.on_running, State(StateType.RUNNING, name=again))
         return None
 
     def _found(self, results: "ResultPlan") -> Report | None:

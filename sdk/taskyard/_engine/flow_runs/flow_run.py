@@ -178,8 +178,9 @@ class FlowRunRecord:
         look_at_modules()
         show_as_from_here()
         self.session.report_start(report_of(self.run_id, self.attempt_number, FlowEvent.STARTED))
-        self.state = State(StateType.RUNNING, state_details=StateDetails(flow_run_id=UUID(bytes=self.run_id)))
-        verb = "Beginning" if self.attempt_number == 1 else "Retrying"
+        again, details = self.attempt_number > 1, StateDetails(flow_run_id=UUID(bytes=self.run_id))
+        self.state = State(StateType.RUNNING, name="Retrying" if again else None, state_details=details)
+        verb = "Retrying" if again else "Beginning"
         self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
         self._run_hooks(self._settings.on_running)
 

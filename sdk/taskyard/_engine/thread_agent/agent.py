@@ -39,6 +39,7 @@ from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.scope import Arguments, Scope
 from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
 from taskyard._engine.thread_agent.attempts import ThreadAttempt, calling
+from taskyard._engine.thread_agent.beginnings import Beginnings
 from taskyard._engine.thread_agent.callers import Callers
 from taskyard._engine.thread_agent.kept import Kept, Results, Upstream
 from taskyard._engine.thread_agent.own_values import copied, holds_states
@@ -102,6 +103,7 @@ class ThreadAgent:
             capabilities=(capabilities.CODE_BY_NAME, encodings.PICKLE, encodings.JSON, encodings.BINARY),
         )
         self._link = LinkSession(identity, self)
+        self._beginnings = Beginnings(self._attempts, self._link.started)
         self.logs = AttemptLogs(session, self._link)
         loop_thread.run(self._start())
 
@@ -300,6 +302,7 @@ class ThreadAgent:
     def on_welcome(self, welcome: pb.AgentWelcome) -> None:
         """Take over how logs go; the session knows the same limits."""
         self.logs.with_reports = capabilities.OWN_SESSION in welcome.capabilities
+        self._beginnings.restate()
 
     def on_assign(self, chunk: pb.AssignChunk, template: template_pb2.TemplateDefinition) -> None:
         """Start runs, or hand them to the threads that called them."""
@@ -325,6 +328,7 @@ class ThreadAgent:
                 attempt.threads.add(attempt, first=chunk.nested)
         self.threads.start()
         self.coroutines.start()
+        self._beginnings.watch()
 
     def on_cancel(self, keys: Sequence[pb.RunKey]) -> None:
         """End runs: at once what has not started, the others at their next bytecode."""
@@ -366,8 +370,7 @@ class ThreadAgent:
     def demand(self) -> Demand:
         """Ask for twice the places, so that none is empty while the next runs come, and for direct calls.
 
-        Runs that wait in the queue may have come into the room of direct calls, which were not there yet.
-        Where all threads make such calls nothing would ever end then, so there is always room for these.
+        There is always room for these: where all threads make them, nothing would ever end without.
         """
         in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._callers.iterating
         window = 2 * self.threads.places + self._callers.calling

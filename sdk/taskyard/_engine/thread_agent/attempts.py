@@ -91,7 +91,7 @@ class ThreadAttempt:
         self.for_the_caller: BaseException | None = None
         """What was raised in the caller's thread for a flow around the call, and ended this attempt."""
         self._cancelled = self._suspended = False
-        self._forks = 0
+        self._forks = self.began_us = 0
         self._turn = ExitStack()
         """Which of the two waits: a generator, or the run that takes its values."""
         self._limits: TimeLimits | None = None
@@ -163,6 +163,7 @@ class ThreadAttempt:
     def execute(self) -> None:
         """Execute the attempt in this thread and report it."""
         started, self._forks = wall_us(), forks()
+        self.began_us = started
         try:
             report = self._kept.context.copy().run(self._executed)
         except BaseException as error:
@@ -207,7 +208,7 @@ class ThreadAttempt:
 
     @contextmanager
     def _stepping(self) -> Iterator[GeneratorSteps]:
-        started = wall_us()
+        started = self.began_us = wall_us()
         self._limits = limits_of(self._invocation.template)
         steps = GeneratorSteps(self, self._kept.task, self._invocation, self._kept.scope.log_prints)
         try:

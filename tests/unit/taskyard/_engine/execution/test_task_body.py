@@ -244,7 +244,7 @@ def test_b6_hooks_run_once_after_the_final_state() -> None:
     execute(fail.with_options(retries=1, **hooked), "x")  # type: ignore[misc]
     assert seen == [("fail-0", "Running")], "a retry is left, so the state is not final"
     execute(fail.with_options(retries=1, **hooked), "x", attempt=2)  # type: ignore[misc]
-    assert seen[1:] == [("fail-0", "Running"), ("fail-0", "Failed")]
+    assert seen[1:] == [("fail-0", "Retrying"), ("fail-0", "Failed")]
 
 
 def test_b6_a_raising_hook_changes_nothing() -> None:
