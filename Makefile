@@ -112,6 +112,9 @@ lint: $(VENV)/.stamp-dev check-protos ## Check style, types, layers and the cont
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py
+	for main in examples/*/main.py; do \
+	  MYPYPATH="$${main%/*}" $(BIN)/mypy "$${main%/*}"/*.py || exit 1; done
+	MYPYPATH=examples $(BIN)/mypy examples/regions/*.py
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against $(FROZEN)

@@ -81,6 +81,11 @@ class Task(CreatableTask[P, R], Generic[P, R]):
 
     @overload
     def __call__(
+        self: "Task[P, Coroutine[Any, Any, T]]", /, *args: Any, return_state: Literal[True], **kwargs: Any
+    ) -> Coroutine[Any, Any, State[T]]: ...
+
+    @overload
+    def __call__(
         self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> State[R]: ...
 
@@ -186,13 +191,7 @@ class Task(CreatableTask[P, R], Generic[P, R]):
 
     @overload
     def map(
-        self,
-        /,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: object = None,
-        deferred: bool = False,
-        **kwargs: Any,
+        self, /, *args: Any, return_state: Literal[True], wait_for: object = None, **kwargs: Any
     ) -> list[State[R]]: ...
 
     def map(

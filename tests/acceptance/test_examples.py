@@ -1,5 +1,6 @@
 """The examples do what they say, with nothing running and nothing configured."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from support.programs import Stage
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-OTHERS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "quickstart.py")
+APART = {"quickstart.py", "background_tasks.py"}
+OTHERS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in APART)
 
 
 def served(printed: str) -> tuple[int, int]:
@@ -27,6 +29,15 @@ def test_quickstart_is_served_from_the_cache_the_second_time(stage: Stage):
     second = stage.run_file(EXAMPLES / "quickstart.py")
     assert second.returncode == 0, second.stderr
     assert served(second.stdout) == (0, files)
+
+
+def test_background_tasks_confirm_every_order_once(stage: Stage):
+    done = stage.run_file(EXAMPLES / "background_tasks.py")
+    assert done.returncode == 0, done.stderr
+    confirmed = re.search(r"all were confirmed, by [12] workers: (.*)", done.stdout)
+    assert sum(json.loads(confirmed[1])) == 40
+    assert done.stdout.count("a worker ended with exit code 0") == 2
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", OTHERS)

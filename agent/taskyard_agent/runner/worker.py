@@ -202,7 +202,7 @@ class Worker:
         _, start, stop, chunk, code = self.open(kind, frame)
         self._packer.encoding = result_encoding_of(chunk.template)
         self._packer.arguments = chunk.template.encoding
-        self._link.wall_ns = time.time_ns() - now
+        self._link.wall_ns = time.time_ns() - time.monotonic_ns()
         self._execute(chunk, number, self._link.begin(number, start, stop), code)
         if self._link.output.loose:
             self._link.output.settle()

@@ -3,7 +3,8 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,22 @@ class NamedResults:
         return report
 
 
+LOADING_SECONDS = 0.2
+
+
+def load_slowly() -> NamedResults:
+    """Take a while, as imports do."""
+    time.sleep(LOADING_SECONDS)
+    return NamedResults()
+
+
+class SlowToLoad:
+    """Code whose modules take a while to import."""
+
+    def __reduce__(self) -> tuple[Callable[[], NamedResults], tuple[()]]:
+        return load_slowly, ()
+
+
 class Ends:
     """A worker, the other end of its data socket, and what comes out there."""
 
@@ -40,14 +57,18 @@ class Ends:
         board = progress_board.create()
         self._worker = Worker(self._far_data, self._far_control, board, path)
         os.close(board)
-        self.sizes: list[int] = []
+        self.reports: list[bytes] = []
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
     def _read(self) -> None:
         reader = frames.FrameReader()
         while data := self.data.recv(frames.READ_BYTES):
-            self.sizes += [len(body) for kind, body in reader.feed(data) if kind == frames.REPORT]
+            self.reports += [bytes(body) for kind, body in reader.feed(data) if kind == frames.REPORT]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(body) for body in self.reports]
 
     def serve(self, *sent: bytes) -> None:
         """Have the worker take frames, and everything it says read."""
@@ -102,3 +123,20 @@ def test_a_chunk_whose_body_is_a_file_is_read_from_there(ends: Ends, tmp_path: P
         ),
     )
     assert len(ends.sizes) >= 1
+
+
+def test_no_run_has_ended_later_than_now_however_long_its_code_took_to_load(ends: Ends) -> None:
+    definition = template_pb2.TemplateDefinition(index=1, code=pickling.dumps_by_value(SlowToLoad()))
+    definition.template.code.blob_digest = b"d" * 32
+    body = pb.ChunkBody(args=[b""], ordinals=[0]).SerializeToString()
+    begun_us = time.time_ns() // 1000
+    ends.serve(
+        frames.pack(frames.TEMPLATE, frames.TEMPLATE_HEAD.pack(1), definition.SerializeToString()),
+        frames.pack(frames.CHUNK, frames.CHUNK_HEAD.pack(1, 1, 1, 0, 1, 16), b"i" * 16, body),
+    )
+    now_us = time.time_ns() // 1000
+    [report] = ends.reports
+    columns = pb.ReportColumns.FromString(report[frames.REPORT_HEAD.size :])
+    started_us = columns.base_us + columns.started_us[0]
+    assert begun_us <= started_us <= started_us + columns.durations_us[0] <= now_us + LOADING_SECONDS * 1e5
+    assert now_us - begun_us >= LOADING_SECONDS * 1e6  # otherwise it shows nothing

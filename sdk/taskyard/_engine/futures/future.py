@@ -7,7 +7,7 @@ is made only for those who wait.
 
 import warnings
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
 from uuid import UUID
 
 from taskyard._data.runs.recorded import from_outcome, from_run
@@ -117,6 +117,12 @@ class Future(HeldRun, Generic[R]):
     def __await__(self) -> Generator[Any, None, R]:
         """Wait for the value: ``await future``."""
         return self.aresult().__await__()
+
+    @overload
+    def wait(self, timeout: None = None) -> State[R]: ...
+
+    @overload
+    def wait(self, timeout: float | None) -> State[R] | None: ...
 
     def wait(self, timeout: float | None = None) -> State[R] | None:
         """Wait for the run to end; returns its final state, or None if it did not end in time."""

@@ -7,7 +7,7 @@ while somebody waits: programs make such futures for thousands of runs and look 
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, ClassVar, Final, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar, cast, overload
 from uuid import UUID
 
 from taskyard._data.runs.recorded import from_outcome
@@ -134,6 +134,12 @@ class FutureById(TypedFuture[R]):
         """Wait for the run without blocking the event loop, and return its value, like `result`."""
         await self._look_beside()
         return await super().aresult(timeout, raise_on_failure)
+
+    @overload
+    def wait(self, timeout: None = None) -> State[R]: ...
+
+    @overload
+    def wait(self, timeout: float | None) -> State[R] | None: ...
 
     def wait(self, timeout: float | None = None) -> State[R] | None:
         """Wait for the run to end; returns its final state, or None if it did not end in time.
