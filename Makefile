@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The package itself: without build isolation, because what builds it is locked and installed before.
 ITSELF := -m pip install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help quickstart test test-slow test-clients test-objects test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
+.PHONY: help quickstart test test-slow test-clients test-objects test-clusters test-other test-newest test-lowest lint simulate chaos storm soak upgrade fuzz protos check-protos freeze lock bench profile docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ quickstart: $(VENV)/.stamp-quickstart ## Install what the example needs, and run
 # Most tests wait for processes, so more of them run at a time than there are cores on a small machine; those of one
 # file stay together, in their order. The files are not sorted by how many tests are in them: so those with few, long
 # tests come first, and the many short ones fill what is left at the end.
-QUICK := -m "not chaos and not slow and not upgrade and not clients and not objects" --numprocesses 3 --dist loadfile \
+QUICK := -m "not chaos and not slow and not upgrade and not clients and not objects and not clusters" --numprocesses 3 --dist loadfile \
   --no-loadscope-reorder
 
 test: $(VENV)/.stamp-dev ## Run all tests except the slow ones
@@ -53,6 +53,10 @@ test-clients: $(VENV)/.stamp-dev ## Build the clients and workers in Go and Type
 # A server that speaks S3 is built by Go the first time, which takes some minutes, and kept in the user's cache.
 test-objects: $(VENV)/.stamp-dev ## Run the tests of object storage against a real server, if Go is here to build it
 	$(BIN)/python -m pytest -m objects tests/contract/blobs tests/contract/transfers tests/integration/controlplane/test_grants.py tests/acceptance/test_object_storage.py tests/chaos/writes
+
+# In an environment of their own, because Ray is larger than everything else together.
+test-clusters: .venv-clusters/.stamp ## Install Dask and Ray, and have clusters of this machine execute flows
+	.venv-clusters/bin/python -m pytest -m clusters --timeout 300 tests/clusters
 
 # Programs of two versions of Python on one yard. OTHER: the second one, else whichever is found here.
 test-other: $(VENV)/.stamp-dev ## Run the tests that need another version of Python, if one is found
@@ -136,9 +140,11 @@ protos: ## Generate the contract's code again
 	PYTHON="$(PYTHON)" protos/generate.sh
 
 lock: $(VENV)/.stamp-dev ## Lock the newest versions of all that is installed here
-	$(COMPILE) pyproject.toml --all-extras --group dev --upgrade --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra all --group dev --upgrade --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra server --extra agent --group build --constraint requirements/dev.txt \
 	  --output-file requirements/quickstart.txt
+	$(COMPILE) pyproject.toml --extra all --extra dask --extra ray --group dev --upgrade \
+	  --constraint requirements/dev.txt --output-file requirements/clusters.txt
 	$(COMPILE) requirements/generator.in --upgrade --output-file requirements/generator.txt
 
 bench: $(VENV)/.stamp-dev ## Measure; see benchmarks/README.md for WORKLOADS (W1 to W9), PEERS, DATABASE, N
@@ -153,7 +159,7 @@ docs: $(VENV)/.stamp-quickstart ## Write again what the documentation has of the
 	PYTHONPATH=tests $(BIN)/python -m support.rules.page > docs/rules.md
 
 clean: ## Remove everything that was installed, built or cached
-	rm -rf $(VENV) .venv-other .venv-newest .venv-lowest $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) .venv-other .venv-newest .venv-lowest .venv-clusters $(FORMER) .gen-venv .bench-venv bench-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
 	rm -rf examples/go/api examples/go/bin examples/typescript/{build,node_modules,src/generated}
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -172,6 +178,12 @@ $(VENV)/.stamp-quickstart: $(VENV)/.stamp-venv pyproject.toml requirements/quick
 $(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml requirements/dev.txt
 	$(BIN)/python $(LOCKED) requirements/dev.txt
 	$(BIN)/python $(ITSELF)
+	@touch $@
+
+.venv-clusters/.stamp: $(VENV)/.stamp-dev requirements/clusters.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes --requirement requirements/clusters.txt
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Environments without the lock, resolved anew whenever the bounds change: `make clean` forgets them too.

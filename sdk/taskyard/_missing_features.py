@@ -203,7 +203,7 @@ def _refuse_module(name: str) -> None:
     package, _, inside = name.partition(".")
     outer, _, last = inside.rpartition(".")
     if package != _ROOT:
-        why = COLLECTIONS.get(package)
+        why = COLLECTIONS.get(package) or COLLECTIONS.get(name)
     else:
         why = MODULES.get(inside) or _reason_for(outer, last) or (None if outer else _place_of(last))
     if why:

@@ -5,7 +5,18 @@ control plane, which also decides about retries.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
@@ -41,6 +52,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Q = ParamSpec("Q")
 
 
 class Flow(DeployableFlow[P, R], Generic[P, R]):
@@ -144,6 +156,21 @@ class Flow(DeployableFlow[P, R], Generic[P, R]):
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options replaced."""
         return self._with(options)
+
+    if TYPE_CHECKING:  # what `Decorated` does, for checkers: the instance is no argument of calls
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Self: ...
+
+        @overload
+        def __get__(
+            self: "Flow[Concatenate[T, Q], R]", instance: T, owner: type | None = None
+        ) -> "Flow[Q, R]": ...
+
+        @overload  # a static method
+        def __get__(self, instance: object, owner: type | None = None) -> Self: ...
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
 @overload

@@ -1,9 +1,10 @@
 """Tasks that others serve under a name, in any language, called as tasks are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from taskyard import _durable_names
+from taskyard._engine.definitions.decorated import Hook
 from taskyard._engine.definitions.task_options import CallerOptions, TaskOptions, TaskSettings
 from taskyard._engine.futures.typed import Reading
 from taskyard.exceptions import ConfigurationError
@@ -50,7 +51,7 @@ class RemoteTask(Task[..., T]):
         _refuse_theirs(self.name, {name: value for name, value in options.items() if name != "name"})
         return self._with(options)
 
-    def _add_hook(self, option: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def _add_hook(self, option: str, fn: Hook) -> Hook:
         _refuse_theirs(self.name, {option: fn})
         return super()._add_hook(option, fn)
 

@@ -1,7 +1,20 @@
 """Tasks: functions whose calls become runs."""
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, Unpack, overload
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from itertools import islice
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from taskyard._creatable_task import CreatableTask
 from taskyard._data.runs.state import State
@@ -20,20 +33,15 @@ from taskyard._engine.definitions.task_options import MaterializingOptions, Task
 from taskyard._engine.flow_runs.task_runners import place_of_calls, place_of_generators
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
+from taskyard._engine.submission.deferred_calls import DeferrableTask
 from taskyard._engine.submission.direct_calls import call_async, call_generator, call_sync
 from taskyard._engine.submission.handing_over import hand_over_map, submit_call
 from taskyard._engine.submission.mapping import expand
-from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.scope import current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard._missing_features import absent_names
 from taskyard.utilities import visualization
 from taskyard.utilities.annotations import unmapped
-
-if TYPE_CHECKING:
-    # Their messages take 30 ms to import, which programs that only submit need not pay.
-    from taskyard._engine.submission.futures_by_id import TaskyardDistributedFuture
-    from taskyard_api.v1 import agent_service_pb2
-    from taskyard_contract.execution import TaskCode
 
 __all__ = [
     "MaterializingTask",
@@ -48,16 +56,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Q = ParamSpec("Q")
 
-_OUTSIDE: Final = (
-    "task '{name}' was submitted outside of a flow, so nobody would wait for it. Call it inside a function"
-    " decorated with @flow, call it directly as {name}(...), or use {name}.delay(...) for a run that"
-    " outlives this program"
-)
 _UNSAID: Final[Any] = object()
 
 
-class Task(CreatableTask[P, R], Generic[P, R]):
+class Task(CreatableTask[P, R], DeferrableTask[P, R], Generic[P, R]):
     """A function whose calls become runs, executed by agents and recorded by the control plane.
 
     Made by the decorator `task`; calling it runs it and returns its value, `submit` and `map` return futures.
@@ -81,7 +85,12 @@ class Task(CreatableTask[P, R], Generic[P, R]):
 
     @overload
     def __call__(
-        self: "Task[P, Coroutine[Any, Any, T]]", /, *args: Any, return_state: Literal[True], **kwargs: Any
+        self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: object = None,
+        **kwargs: Any,
     ) -> Coroutine[Any, Any, State[T]]: ...
 
     @overload
@@ -133,6 +142,26 @@ class Task(CreatableTask[P, R], Generic[P, R]):
 
     @overload
     def submit(
+        self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: object = None,
+        **kwargs: Any,
+    ) -> State[T]: ...
+
+    @overload
+    def submit(
+        self: "Task[P, Generator[T, Any, Any] | AsyncGenerator[T, Any]]",
+        /,
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: object = None,
+        **kwargs: Any,
+    ) -> Future[list[T]]: ...
+
+    @overload
+    def submit(
         self, /, *args: Any, return_state: Literal[False] = False, wait_for: object = None, **kwargs: Any
     ) -> Future[R]: ...
 
@@ -177,6 +206,28 @@ class Task(CreatableTask[P, R], Generic[P, R]):
         deferred: bool = False,
         **kwargs: Any,
     ) -> FutureList[T]: ...
+
+    @overload
+    def map(
+        self: "Task[P, Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: object = None,
+        deferred: bool = False,
+        **kwargs: Any,
+    ) -> list[State[T]]: ...
+
+    @overload
+    def map(
+        self: "Task[P, Generator[T, Any, Any] | AsyncGenerator[T, Any]]",
+        /,
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: object = None,
+        deferred: bool = False,
+        **kwargs: Any,
+    ) -> FutureList[list[T]]: ...
 
     @overload
     def map(
@@ -237,47 +288,10 @@ class Task(CreatableTask[P, R], Generic[P, R]):
         if deferred:
             from taskyard._engine.submission.deferred import submit_deferred
 
-            return FutureList([submit_deferred(self, *call, wait_for) for call in _calls(expansion)])
+            calls = islice(expansion.calls, expansion.count)
+            return FutureList([submit_deferred(self, *call, wait_for) for call in calls])
         futures = submit_many(self, scope, expansion, wait_for)
         return [future.wait() for future in futures] if return_state else futures
-
-    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> "TaskyardDistributedFuture[R]":
-        """Submit a run that belongs to no flow and outlives this program.
-
-        Agents of its queue execute it, or programs that serve the task.
-
-        Raises:
-            ParameterBindError: The arguments do not fit the function's signature.
-        """
-        return self.apply_async(args, kwargs)
-
-    def apply_async(
-        self,
-        args: tuple[Any, ...] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        wait_for: object = None,
-    ) -> "TaskyardDistributedFuture[R]":
-        """Submit a run that belongs to no flow and outlives this program, like `delay`.
-
-        Args:
-            args: Positional arguments of the function.
-            kwargs: Keyword arguments of the function.
-            wait_for: Runs that must have completed before.
-
-        Raises:
-            TypeError: `args` is no tuple, or `kwargs` no dict.
-            ParameterBindError: The arguments do not fit the function's signature.
-        """
-        from taskyard._engine.submission.deferred import submit_deferred
-
-        if visualization.drawings:
-            visualization.refuse_unsupported("apply_async")
-        if not isinstance(args or (), (tuple, list)) or not isinstance(kwargs or {}, Mapping):
-            raise TypeError(
-                f"{self.name}.apply_async takes a tuple of positional arguments and a dict of keyword "
-                f"arguments, got {args!r} and {kwargs!r}; {self.name}.delay(...) takes them as a call does"
-            )
-        return submit_deferred(self, self._prefix + tuple(args or ()), dict(kwargs or {}), wait_for)
 
     def serve(self) -> None:
         """Execute deferred runs of this task in this program, until it is stopped.
@@ -301,33 +315,20 @@ class Task(CreatableTask[P, R], Generic[P, R]):
         """Return a task of the same function with some options replaced."""
         return self._with(options)
 
-    @property
-    def dynamic_key(self) -> str:
-        """The number that its next run has among those of this task in the flow run, or task run, around.
+    if TYPE_CHECKING:  # what `Decorated` does, for checkers: the instance is no argument of calls
 
-        Runs are named after it: `add-0`. Inside of a task run that is this very task's, see
-        `taskyard.runtime.task_run.dynamic_key` for its own.
-        """
-        return str((current_scope() or outside_scope()).next_ordinal(self.task_key))
+        @overload
+        def __get__(self, instance: None, owner: type) -> Self: ...
 
-    def get_and_update_dynamic_key(self) -> str:
-        """Take the number that its next run would have, and return it; calls of tasks do so by themselves."""
-        return str((current_scope() or outside_scope()).skip_ordinal(self.task_key))
+        @overload
+        def __get__(
+            self: "Task[Concatenate[T, Q], R]", instance: T, owner: type | None = None
+        ) -> "Task[Q, R]": ...
 
-    def code_for_workers(self) -> "TaskCode":
-        """Return what executes runs of this task where its module is imported; agents ask for it."""
-        from taskyard._engine.execution.served_task import ServedTask
+        @overload  # a static method
+        def __get__(self, instance: object, owner: type | None = None) -> Self: ...
 
-        return ServedTask(self)
-
-    def offer(self) -> "agent_service_pb2.TaskOffer":
-        """Return how agents announce that they serve this task by its name."""
-        from taskyard._engine.execution.offers import offer_of
-
-        return offer_of(self)
-
-    def _refuse_outside(self) -> Scope:
-        raise RuntimeError(_OUTSIDE.format(name=self.name))
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
 class MaterializingTask(MaterializingDefinition[P, R], Task[P, R], Generic[P, R]):
@@ -352,10 +353,6 @@ class MaterializingTask(MaterializingDefinition[P, R], Task[P, R], Generic[P, R]
     def with_options(self, **options: Unpack[MaterializingOptions]) -> "MaterializingTask[P, R]":
         """Return a task of the same function, and of the same assets, with some options replaced."""
         return self._with(options)
-
-
-def _calls(expansion: Any) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    return (call for call, _ in zip(expansion.calls, range(expansion.count), strict=False))
 
 
 @overload

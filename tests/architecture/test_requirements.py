@@ -50,7 +50,7 @@ def lowest(name: str) -> Version:
 
 @pytest.mark.parametrize("name", sorted({one.name for one in requirements()}))
 def test_what_is_required_is_locked_within_its_bounds(name: str) -> None:
-    lock = (ROOT / "requirements" / "dev.txt").read_text()
+    lock = "\n".join((ROOT / "requirements" / f"{each}.txt").read_text() for each in ("dev", "clusters"))
     found = re.search(rf"^{re.escape(name)}(?:\[\w+\])?==(\S+)", lock, re.MULTILINE)
     assert found, f"{name} is not locked; run 'make lock'"
     assert bounds(name).contains(found.group(1)), f"{name} {found.group(1)} is locked; run 'make lock'"

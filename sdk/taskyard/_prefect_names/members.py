@@ -7,7 +7,8 @@ from taskyard._prefect_names.filters import CLASSES
 from taskyard._prefect_names.reasons import here, moved
 
 _RUNNER_NAMES: Final = {
-    **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner", "PrefectDistributedTaskRunner"], reasons.CLUSTER),
+    **reasons.CLUSTER_RUNNERS,
+    "PrefectDistributedTaskRunner": reasons.DISTRIBUTED,
     "PrefectTaskRunner": here("TaskyardTaskRunner"),
     "BaseTaskRunner": reasons.OWN_RUNNERS,
     "TaskConcurrencyType": (

@@ -129,7 +129,14 @@ MODULES: Final[dict[str, str]] = {
 """Names of modules, the package left out, and what to do."""
 
 COLLECTIONS: Final[dict[str, str]] = {
-    **dict.fromkeys(["taskyard_dask", "taskyard_ray"], reasons.CLUSTER),
+    **dict.fromkeys(
+        [
+            f"taskyard_dask.{name}"
+            for name in ("client", "utils", "get_dask_client", "get_async_dask_client", "TaskyardDaskClient")
+        ],
+        reasons.DASK_CLIENT,
+    ),
+    **dict.fromkeys(["taskyard_ray.context", "taskyard_ray.remote_options"], reasons.RAY_OPTIONS),
     **dict.fromkeys(
         [
             f"taskyard_{name}"
@@ -152,7 +159,7 @@ COLLECTIONS: Final[dict[str, str]] = {
         reasons.PLUGINS,
     ),
 }
-"""Packages beside Prefect, as their names become when ``prefect`` is replaced everywhere."""
+"""Packages beside Prefect, or names in them, as they become when ``prefect`` is replaced everywhere."""
 
 NAMES: Final[dict[str, str]] = {
     # 3
@@ -165,7 +172,7 @@ NAMES: Final[dict[str, str]] = {
     **dict.fromkeys(["get_cloud_client", "CloudClient"], reasons.CLOUD),
     "BaseResult": here("ResultRecord", "taskyard.results"),
     **dict.fromkeys(["SequentialTaskRunner", "ConcurrentTaskRunner"], moved("taskyard.task_runners")),
-    **dict.fromkeys(["DaskTaskRunner", "RayTaskRunner"], reasons.CLUSTER),
+    **reasons.CLUSTER_RUNNERS,
     # 1
     **dict.fromkeys(["Parameter", "DateTimeParameter"], reasons.PARAMETER),
     "Client": reasons.OLD_CLIENT,

@@ -143,9 +143,21 @@ SOFTWARE: Final = (
     "images and environments are not built here, by design; agents run in what you start them in"
 )
 
-CLUSTER: Final = (
-    "other systems' clusters are not used, by design; agents on further machines are: 'taskyard agent start"
-    " --server HOST:PORT', with the default AgentTaskRunner"
+CLUSTER_RUNNERS: Final[dict[str, str]] = {
+    "DaskTaskRunner": "it is in a package of its own: from taskyard_dask import DaskTaskRunner",
+    "RayTaskRunner": "it is in a package of its own: from taskyard_ray import RayTaskRunner",
+}
+DISTRIBUTED: Final = (
+    "agents on further machines are what executes runs there: 'taskyard agent start --server HOST:PORT', with"
+    " the default AgentTaskRunner"
+)
+DASK_CLIENT: Final = (
+    "tasks execute in processes of an agent beside the Dask worker, not in it; where one of them wants Dask"
+    " itself it connects by distributed.Client(address)"
+)
+RAY_OPTIONS: Final = (
+    "Ray sees the agents on its nodes, not the single runs; where tasks need something of their own, agents"
+    " with labels have it: @task(agent_labels=...)"
 )
 OWN_RUNNERS: Final = (
     "it is TaskRunner here, of taskyard.task_runners; derive from ThreadPoolTaskRunner or another one that"

@@ -7,7 +7,7 @@ from decoding its data once.
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeGuard, TypeVar, overload
 from uuid import UUID
 
 from taskyard import _durable_names
@@ -205,6 +205,12 @@ class State(Generic[R]):
         """Say whether the run has ended."""
         return self.type in FINAL_TYPES
 
+    @overload
+    def result(self, raise_on_failure: Literal[True] = True) -> R: ...
+
+    @overload
+    def result(self, raise_on_failure: bool) -> Any: ...
+
     @raises_of_runs
     def result(self, raise_on_failure: bool = True) -> Any:
         """Return the value of the run.
@@ -232,6 +238,12 @@ class State(Generic[R]):
         if self._came_with is NO_DATA:
             self._came_with = error.__traceback__
         return error.with_traceback(self._came_with)
+
+    @overload
+    async def aresult(self, raise_on_failure: Literal[True] = True) -> R: ...
+
+    @overload
+    async def aresult(self, raise_on_failure: bool) -> Any: ...
 
     async def aresult(self, raise_on_failure: bool = True) -> Any:
         """Return the value of the run, like `result`."""

@@ -12,8 +12,10 @@ from taskyard._engine.definitions.signatures import CallSignature
 from taskyard._missing_features import explain_attribute
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
+"""Covariant: a checker's own type of coroutines is one of `Coroutine`."""
 S = TypeVar("S", bound=Settings)
+Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 MOST_HEIRS: Final = 64
@@ -92,19 +94,19 @@ class Decorated(Generic[P, R, S]):
         wrapped = self.isclassmethod or self.isstaticmethod
         return cast("Callable[P, R]", method.__func__ if wrapped else method)
 
-    def on_completion(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_completion(self, fn: Hook) -> Hook:
         """Add a hook ``(task or flow, run, state)``, called when a run has completed. A decorator."""
         return self._add_hook("on_completion", fn)
 
-    def on_failure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_failure(self, fn: Hook) -> Hook:
         """Add a hook ``(task or flow, run, state)``, called when a run has failed for good. A decorator."""
         return self._add_hook("on_failure", fn)
 
-    def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_running(self, fn: Hook) -> Hook:
         """Add a hook ``(task or flow, run, state)``, called when an attempt starts. A decorator."""
         return self._add_hook("on_running", fn)
 
-    def _add_hook(self, option: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def _add_hook(self, option: str, fn: Hook) -> Hook:
         hooks = (*getattr(self.settings, option), fn)
         self._configure(self.settings.with_options({option: hooks}))
         return fn

@@ -10,7 +10,7 @@ from typing import Any, Generic
 from taskyard import _durable_names
 from taskyard._data.runs.state import State
 from taskyard._data.values.hashing import task_key
-from taskyard._engine.definitions.decorated import Decorated, P, R
+from taskyard._engine.definitions.decorated import Decorated, Hook, P, R
 from taskyard._engine.definitions.flow_options import FlowSettings
 from taskyard._engine.definitions.parameter_schema import ParameterSchema, parameter_schema
 from taskyard._engine.definitions.parameter_types import ParameterValidator
@@ -75,11 +75,11 @@ class FlowDefinition(Decorated[P, R, FlowSettings], Generic[P, R]):
         """Return the arguments that it is bound to, by name."""
         return dict(zip(self.signature.signature.parameters, self._prefix, strict=False))
 
-    def on_cancellation(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_cancellation(self, fn: Hook) -> Hook:
         """Add a hook ``(flow, flow_run, state)``, called when a run is cancelled. A decorator."""
         return self._add_hook("on_cancellation", fn)
 
-    def on_crashed(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_crashed(self, fn: Hook) -> Hook:
         """Add a hook ``(flow, flow_run, state)``, called when a run is interrupted. A decorator."""
         return self._add_hook("on_crashed", fn)
 

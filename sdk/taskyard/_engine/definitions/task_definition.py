@@ -5,7 +5,6 @@
 """
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self
 
 from taskyard import _durable_names
@@ -13,7 +12,7 @@ from taskyard._data.identity.program_code import qualified_name
 from taskyard._data.values.hashing import task_key
 from taskyard._engine.assets.in_use import use
 from taskyard._engine.definitions import key_problems
-from taskyard._engine.definitions.decorated import Decorated, P, R
+from taskyard._engine.definitions.decorated import Decorated, Hook, P, R
 from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.definitions.task_options import TaskSettings
 from taskyard._engine.futures.typed import Reading
@@ -85,11 +84,11 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         self.on_commit_hooks = list(settings.on_commit)
         self.on_rollback_hooks = list(settings.on_rollback)
 
-    def on_commit(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_commit(self, fn: Hook) -> Hook:
         """Add a hook ``(transaction)``, called when a run's transaction commits. A decorator."""
         return self._add_hook("on_commit", fn)
 
-    def on_rollback(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def on_rollback(self, fn: Hook) -> Hook:
         """Add a hook ``(transaction)``, called when what a completed run did is to be undone. A decorator."""
         return self._add_hook("on_rollback", fn)
 

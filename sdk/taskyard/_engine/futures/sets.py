@@ -5,7 +5,7 @@ Invariant: results come in the order of the list, whatever the order in which ru
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from taskyard._data.values.waits import waiting_for
 from taskyard._durable_names import public
@@ -17,11 +17,11 @@ R = TypeVar("R")
 
 
 @public("taskyard.futures")
-class DoneAndNotDone(NamedTuple):
+class DoneAndNotDone(NamedTuple, Generic[R]):
     """What `wait` returns: two sets of futures."""
 
-    done: set[Future[Any]]
-    not_done: set[Future[Any]]
+    done: set[Future[R]]
+    not_done: set[Future[R]]
 
 
 @public("taskyard.futures")
@@ -81,7 +81,7 @@ class FutureList(list[Future[R]]):
 
 
 @public("taskyard.futures")
-def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDone:
+def wait(futures: Iterable[Future[R]], timeout: float | None = None) -> DoneAndNotDone[R]:
     """Wait for several futures.
 
     Args:

@@ -1,21 +1,20 @@
-"""One agent of this program's own: a process with workers below it, which serves a queue nobody else knows.
+"""One agent for a single program: a process with workers below it, which serves a queue nobody else knows.
 
-Invariant: it ends with this program, however that ends. The agent asks the kernel to see to that, which means
-the thread that started the process: so that thread does nothing else, and waits for the end of the process.
+Invariant: it ends with the process that started it, however that ends. The agent asks the kernel to see to
+that, which means the thread that started it: so that thread does nothing else, and waits for its end.
 """
 
 import os
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, Final
 
 from taskyard import settings
 from taskyard._network.server.local_yard import AS_IT_IS
-from taskyard._network.session.session import Session
-from taskyard.exceptions import TaskyardError
 from taskyard_contract.programs import beside_parent
 
 END_SECONDS: Final = 10.0
@@ -29,21 +28,33 @@ TAIL_BYTES: Final = 16_384
 class OwnAgent:
     """An agent process, from its start to its end."""
 
-    def __init__(self, session: Session, queue: str, slots: int, coroutines: int | None) -> None:
+    def __init__(
+        self,
+        server: str,
+        queue: str,
+        name: str,
+        slots: int,
+        coroutines: int | None,
+        failed: Callable[[str, str], object],
+        before: Callable[[], object] | None = None,
+    ) -> None:
         """Start it; runs wait in the queue until it is there.
 
         Args:
-            session: Whose runs; it fails when the process ends before `close`.
-            queue: What it serves, and its name.
+            server: The address of the control plane.
+            queue: What it serves.
+            name: Its name, which no other agent of this machine has or will have.
             slots: How many runs it executes at the same time.
             coroutines: How many async tasks it executes together beside these for each slot; None for the
                 default.
+            failed: Called with the reason, and the end of its log, when it could not be started or ends
+                before `close`.
+            before: Called in the thread that starts it; an `OSError` of its is a reason not to.
         """
-        self._session = session
-        self._directory = settings.home() / "agents" / queue
-        self._slots = slots
+        self._directory = settings.home() / "agents" / name
+        self._failed, self._before = failed, before
         arguments = [
-            *("--server", session.locate(), "--queue", queue, "--name", queue, "--slots", str(slots)),
+            *("--server", server, "--queue", queue, "--name", name, "--slots", str(slots)),
             *(() if coroutines is None else ("--coroutines", str(coroutines))),
         ]
         self._command = [
@@ -53,15 +64,17 @@ class OwnAgent:
         self._closing = False
         self._process: subprocess.Popen[bytes] | None = None
         self._started = threading.Event()
-        self._watcher = threading.Thread(target=self._run, name=queue, daemon=True)
+        self._watcher = threading.Thread(target=self._run, name=name, daemon=True)
         self._watcher.start()
 
     def _run(self) -> None:
         with TemporaryFile() as log:
             try:
+                if self._before is not None:
+                    self._before()
                 self._process = self._start(log)
             except OSError as error:
-                self._fail(f"could not be started ({error})", "")
+                self._failed(f"could not be started ({error})", "")
                 return
             finally:
                 self._started.set()
@@ -69,7 +82,7 @@ class OwnAgent:
             if not self._closing:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
                 lines = log.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
-                self._fail(f"ended with exit code {code}", "\n  ".join(["", *lines]))
+                self._failed(f"ended with exit code {code}", "\n  ".join(["", *lines]) if lines else "")
         # What it kept for later belongs to a name that no agent will ever have again.
         shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -82,11 +95,6 @@ class OwnAgent:
             # Ctrl-C is meant for the program, which then ends it in order.
             start_new_session=True,
         )
-
-    def _fail(self, how: str, log: str) -> None:
-        workers = "1 worker" if self._slots == 1 else f"{self._slots} workers"
-        text = f"the process with the {workers} of ProcessPoolTaskRunner {how}; its runs cannot be executed"
-        self._session.fail(TaskyardError(text + (f". The end of its log:{log}" if log else "")))
 
     @property
     def pid(self) -> int | None:

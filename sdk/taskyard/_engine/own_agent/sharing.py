@@ -9,6 +9,7 @@ from itertools import count
 from taskyard._engine.own_agent.process import OwnAgent
 from taskyard._engine.submission.scope import Service
 from taskyard._network.session.session import Session
+from taskyard.exceptions import TaskyardError
 
 Key = tuple[Session, int, int | None]
 
@@ -20,7 +21,13 @@ class _Used:
         session, slots, coroutines = key
         self.queue = f"processes-{session.session_id.hex()}-{next(_numbers)}"
         self.users = 0
-        self.agent = OwnAgent(session, self.queue, slots, coroutines)
+        self._session, self._slots = session, slots
+        self.agent = OwnAgent(session.locate(), self.queue, self.queue, slots, coroutines, self._fail)
+
+    def _fail(self, how: str, log: str) -> None:
+        workers = "1 worker" if self._slots == 1 else f"{self._slots} workers"
+        text = f"the process with the {workers} of ProcessPoolTaskRunner {how}; its runs cannot be executed"
+        self._session.fail(TaskyardError(text + (f". The end of its log:{log}" if log else "")))
 
 
 @contextmanager
