@@ -5,6 +5,7 @@ runs exists.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from taskyard._data.runs.state import State
@@ -44,19 +45,14 @@ def submit_one(
     """Submit one run of a task.
 
     Args:
-        task: The task.
-        scope: Where the call is made.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-        wait_for: What else must have ended before.
+        task: The task; `scope`: where the call is made.
+        args: Positional arguments; `kwargs`: keyword arguments; `wait_for`: what else must have ended before.
         direct: Whether the caller waits for it, and could execute it in its own thread.
-        lazy: Whether the caller takes values while it is executed, so that no result can stand for it.
-        at_once: Whether the caller waits for it without executing it.
+        lazy: Whether the caller takes values while it is executed; `at_once`: waits without executing it.
 
     Raises:
         ParameterBindError: The arguments do not fit.
-        NotPicklable: An argument cannot travel to another process.
-        PayloadTooLarge: The arguments are larger than the control plane takes, or upstream runs too many.
+        NotPicklable, PayloadTooLarge: They cannot travel to another process, or upstream runs are too many.
     """
     task.signature.check(args, kwargs)
     carried = None
@@ -68,8 +64,12 @@ def submit_one(
     if transaction is not None:
         transaction = transaction.get_active()
         task = task.staged() if transaction is not None and not task.is_remote else task
-    session = scope.session
-    names: set[str] = set()
+    session, names, key = scope.session, set[str](), None
+    if scope.earlier is not None:
+        is_new = lazy or transaction is not None
+        key, found = scope.earlier.look(task, scope, (args, kwargs), wait_for, is_new)
+        if found is not None:
+            return found
     future: Future[Any] = (
         Future(new_id(), scope) if task.reading is None else future_of(task, new_id(), scope)
     )
@@ -87,10 +87,16 @@ def submit_one(
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     if transaction is not None:
         transaction.follow(hooked, future, cache_key, lazy)
+    if key is not None and scope.earlier is not None:
+        scope.earlier.note(key, future)
     if scope.speaks:
-        name = extra.name if extra is not None else ""
-        say_submitted(task, [name or f"{task.name}-{ordinal}"], at_once=direct or at_once)
+        _say(task, extra, ordinal, direct or at_once)
     return future
+
+
+def _say(task: TaskDefinition[..., Any], extra: Any, ordinal: int, at_once: bool) -> None:
+    name = (extra.name if extra is not None else "") or f"{task.name}-{ordinal}"
+    say_submitted(task, [name], at_once=at_once)
 
 
 def submit_many(
@@ -113,11 +119,29 @@ def submit_many(
         transaction = transaction.get_active()
         task = task.staged() if transaction is not None and not task.is_remote else task
     scope.latest_map = task.name
+    if scope.earlier is not None:
+        submit = partial(_submit_new, task, hooked, transaction, scope, wait_for, carried)
+        is_new = transaction is not None
+        children: FutureList[Any] = scope.earlier.map(task, scope, expansion, wait_for, submit, is_new)
+        return children
+    return _submit_new(task, hooked, transaction, scope, wait_for, carried, expansion)
+
+
+def _submit_new(
+    task: TaskDefinition[..., Any],
+    hooked: TaskDefinition[..., Any],
+    transaction: Any,
+    scope: Scope,
+    wait_for: object,
+    carried: Any,
+    expansion: Expansion,
+) -> FutureList[Any]:
+    """Submit the children of a map, as those of a transaction where there is one."""
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     if carried:
         _note_assets(task, scope, futures, carried)
-    shared = _shared_upstream(expansion.resolved, wait_for)
+    shared = shared_upstream(expansion.resolved, wait_for)
     large = LargeValues(task.name, scope.session)
     if scope.executor is None and not task.is_remote:
         large.share(expansion.constants)
@@ -174,7 +198,7 @@ def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[F
     return [future_of(task, run_id, scope) for run_id in new_ids(count)]
 
 
-def _shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:
+def shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:
     """Return the runs that every child of a map has to wait for."""
     shared: Upstream = {future.run_id: UpstreamKind.ORDER_OR_FAILURE for future in resolved}
     return add_order(shared, wait_for) if wait_for is not None else shared
