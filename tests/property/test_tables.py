@@ -55,11 +55,23 @@ def test_every_state_names_every_event(kind: RunKind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("state", FINAL)
 def test_final_states_absorb_every_event(kind: RunKind, state: RunState) -> None:
-    for event in RunEvent:
+    for event in set(RunEvent) - {RunEvent.RESUMED}:
         assert isinstance(TABLES[kind][state][event], Ignore)
         run = make_run(kind, state, max_retries=3)
         assert transition(run, event) == 0
         assert (run.state, run.attempt, run.infra_retries) == (state, 1, 0)
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_only_flow_runs_that_have_ended_are_resumed_and_by_another_attempt(state: RunState) -> None:
+    assert transition(make_run(RunKind.TASK, state), RunEvent.RESUMED) == 0
+    run = make_run(RunKind.FLOW, state)
+    effects = transition(run, RunEvent.RESUMED)
+    if state in FINAL and state != RunState.NOT_READY:
+        assert (run.state, run.attempt) == (RunState.PENDING, 2)
+        assert effects & Effect.RECORD_EVENT
+    else:
+        assert effects == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,6 +13,7 @@ from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.serving.owner import Owner
 from taskyard_controlplane.owner.serving.terms import LeaseTimes
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.calls import CallReader
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.reading.summing import RunSummarizer
@@ -100,7 +101,9 @@ class ServerNode:
         reading = RunReader(self._reader, background, directory.live_state)
         counter = RunCounter(self._reader, background, reading, directory.live_state)
         summarizer = RunSummarizer(self._reader, background, directory.in_hand)
-        self._runs = RunService(directory, reading, counter, RPC, PEERS, summarizer)
+        self._runs = RunService(
+            directory, reading, counter, RPC, PEERS, summarizer, CallReader(self._reader, background)
+        )
         run_service_pb2_grpc.add_RunServiceServicer_to_server(self._runs, self)  # type: ignore[no-untyped-call]
         self.ready = True
         world.net.listener = self

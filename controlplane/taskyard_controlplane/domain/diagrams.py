@@ -15,7 +15,8 @@ _HEAD: Final = """# States of runs
 
 Generated from the transition tables in `controlplane/taskyard_controlplane/domain/` by
 `python -m taskyard_controlplane.domain.diagrams`. An arrow names the event, and in brackets the guard that
-chose it. Events that a state ignores or rejects are left out; final states ignore everything.
+chose it. Events that a state ignores or rejects are left out; final states ignore everything,
+but that a session may resume a flow run.
 """
 
 

@@ -48,6 +48,8 @@ class RunEvent(IntEnum):
     """The results of its upstream runs are too large together to be sent to anybody."""
     AGENT_LOST = 20
     """The agent that held the run is gone, and whatever it had not reported yet is not known."""
+    RESUMED = 21
+    """A session takes the ended run over, to execute it once more."""
 
 
 EVENT_COUNT = len(RunEvent)

@@ -7,7 +7,7 @@ session proposes, the table decides, and a session that is gone crashes its flow
 from typing import Final
 
 from taskyard_contract.states import RunState
-from taskyard_controlplane.domain.cells import Choice, Go, Ignore, Reject, Row, Table
+from taskyard_controlplane.domain.cells import Cell, Choice, Go, Ignore, Reject, Row, Table
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.retries import has_retry
@@ -23,6 +23,7 @@ ABANDONED: Final = Go(S.CRASHED, ENDED | Effect.CANCEL_INSIDE)
 FAILED: Final = Go(S.FAILED, ENDED)
 RETRY: Final = Go(S.AWAITING_RETRY, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT)
 STOPPED: Final = Go(S.CANCELLED, ENDED | Effect.CANCEL_INSIDE)
+REOPEN: Final = Go(S.PENDING, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT)
 STOP_BODY: Final = Go(S.CANCELLING, Effect.RECORD_EVENT | Effect.REQUEST_CANCEL | Effect.CANCEL_INSIDE)
 
 _TASKS_ONLY: Final[Row] = {
@@ -39,6 +40,7 @@ _TASKS_ONLY: Final[Row] = {
     E.DUE: LATE,
     E.INPUTS_REFUSED: FOR_TASKS,
     E.WITHDRAWN: Ignore("its body runs"),
+    E.RESUMED: Reject("the run has not ended"),
 }
 
 _BODY_ENDS: Final[Row] = {
@@ -53,8 +55,9 @@ _BODY_ENDS: Final[Row] = {
 }
 
 
-def _final_row() -> Row:
-    return {event: Ignore("the run has ended") for event in RunEvent}
+def _final_row(resumed: Cell = REOPEN) -> Row:
+    """Only a session that resumes it brings a flow run back; whether it may is asked before."""
+    return {**{event: Ignore("the run has ended") for event in RunEvent}, E.RESUMED: resumed}
 
 
 TABLE: Final[Table] = {
@@ -78,7 +81,7 @@ TABLE: Final[Table] = {
     S.READY: dict.fromkeys(RunEvent, FOR_TASKS),
     S.ASSIGNED: dict.fromkeys(RunEvent, FOR_TASKS),
     S.AWAITING_CACHE: dict.fromkeys(RunEvent, FOR_TASKS),
-    S.NOT_READY: _final_row(),
+    S.NOT_READY: _final_row(FOR_TASKS),
     S.COMPLETED: _final_row(),
     S.FAILED: _final_row(),
     S.CANCELLED: _final_row(),

@@ -48,6 +48,7 @@ LATE: Final = Ignore("the run has moved on")
 DUPLICATE: Final = Ignore("already so")
 NOT_HELD: Final = Ignore("no agent holds the run")
 NOT_STARTED: Final = Reject("the run has not been assigned")
+FOR_FLOWS: Final = Reject("only flow runs")
 NOT_QUEUED: Final = Reject("the run is not ready")
 
 
@@ -82,7 +83,7 @@ _REPORTS: Final = (
 
 def _final_row() -> Row:
     """A final state is never left, whatever happens."""
-    return {event: Ignore("the run has ended") for event in RunEvent}
+    return {**{event: Ignore("the run has ended") for event in RunEvent}, E.RESUMED: FOR_FLOWS}
 
 
 def _unassigned_row(
@@ -114,6 +115,7 @@ def _unassigned_row(
         E.CANCEL_REQUESTED: CANCELLED,
         E.SESSION_LOST: CANCELLED,
         E.WITHDRAWN: CANCELLED,
+        E.RESUMED: FOR_FLOWS,
     }
 
 
@@ -142,6 +144,7 @@ def _held_row(*, started: Cell, given_back: Cell, agent_lost: Cell) -> Row:
         # A run that has started may finish: its work is paid for and its effects may be wanted.
         E.SESSION_LOST: Ignore("an agent executes the run"),
         E.WITHDRAWN: Ignore("an agent executes the run"),
+        E.RESUMED: FOR_FLOWS,
     }
 
 

@@ -142,10 +142,10 @@ def _write_end(
 
 
 def _write_args(message: run_service_pb2.Run, run: StoredRun, encoding: str) -> None:
-    message.args.encoding = encoding
     if run.args_blob is not None:
-        message.args.blob.ParseFromString(run.args_blob)
-    else:
+        message.args.ParseFromString(run.args_blob)
+    message.args.encoding = message.args.encoding or encoding
+    if not message.args.HasField("blob"):
         message.args.data = run.args or b""
 
 

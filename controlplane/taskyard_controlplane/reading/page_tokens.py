@@ -18,6 +18,7 @@ class Listing(IntEnum):
     STATES = 4
     TASKS = 5
     SUMMARIES = 7  # 6 are the keys of the cache, 8 the names of documents
+    CALLS = 9
 
 
 _KINDS: Final = {

@@ -13,6 +13,7 @@ from taskyard_controlplane.owner.peers.frame_limits import check_name
 from taskyard_controlplane.owner.queueing.checks import check_id
 from taskyard_controlplane.owner.rules.cancelling import Wish
 from taskyard_controlplane.reading import page_tokens
+from taskyard_controlplane.reading.calls import CallReader
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.filters import check_filter, check_order, check_view
 from taskyard_controlplane.reading.messages import log_batch, state_entry
@@ -44,8 +45,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         settings: RpcSettings,
         peers: PeerSettings,
         summarizer: RunSummarizer,
+        calls: CallReader,
     ) -> None:
-        """Act through the owners of `directory`, answer from `reading`, `counter` and `summarizer`."""
+        """Act through the owners of `directory`, answer from all the others."""
+        self._calls = calls
         self._directory = directory
         self._reading = reading
         self._counter = counter
@@ -97,6 +100,14 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         token = page_tokens.encode(Listing.SUMMARIES, position, scope) if position is not None else ""
         return pb.SummarizeRunsResponse(tasks=tasks, next_page_token=token)
 
+    async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
+        scope = scope_of(check_id(request.flow_run_id, "flow_run_id"))
+        beyond = page_tokens.decode(Listing.CALLS, request.page_token, scope)
+        response, position = await self._calls.page(request.flow_run_id, beyond)
+        if position is not None:
+            response.next_page_token = page_tokens.encode(Listing.CALLS, position, scope)
+        return response
+
     async def WatchRuns(
         self, request: pb.WatchRunsRequest, context: Any
     ) -> AsyncIterator[pb.WatchRunsResponse]:
@@ -144,6 +155,12 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         wish = Wish.of(check_name("requested_by", request.requested_by), request.reason)
         state = await self._directory.owner().cancel(run_id, wish)
         return pb.CancelRunResponse(state=state)  # type: ignore[arg-type]  # the enums are equal
+
+    async def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.ResumeRunResponse:
+        run_id, session_id = check_id(request.run_id), check_id(request.session_id, "session_id")
+        resuming = self._directory.owner().resuming
+        attempt = await resuming.resume(run_id, session_id, request.attempt, completed=request.completed)
+        return pb.ResumeRunResponse(attempt=attempt)
 
     async def _wait(self, run_id: bytes, seconds: float) -> None:
         timeout = asyncio.timeout(seconds)

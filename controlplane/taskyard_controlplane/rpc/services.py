@@ -14,6 +14,7 @@ from taskyard_api.v1 import (
 )
 from taskyard_controlplane.blobs.interface import BlobStore
 from taskyard_controlplane.reading.background import Background
+from taskyard_controlplane.reading.calls import CallReader
 from taskyard_controlplane.reading.counting import RunCounter
 from taskyard_controlplane.reading.runs import RunReader
 from taskyard_controlplane.reading.summing import RunSummarizer
@@ -71,7 +72,8 @@ class Services:
         reading = RunReader(reader, background, directory.live_state, directory.held_by)
         counter = RunCounter(reader, background, reading, directory.live_state)
         summarizer = RunSummarizer(reader, background, directory.in_hand)
-        self._runs = RunService(directory, reading, counter, settings, peers, summarizer)
+        calls = CallReader(reader, background)
+        self._runs = RunService(directory, reading, counter, settings, peers, summarizer, calls)
         streams = Places("streams", most=peers.max_streams, per_address=peers.max_streams_per_address)
         self._services: tuple[tuple[str, Callable[[Any, Any], None], Any], ...] = (
             ("SessionService", session_service_pb2_grpc.add_SessionServiceServicer_to_server,

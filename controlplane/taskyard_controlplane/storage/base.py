@@ -21,7 +21,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from taskyard_controlplane.storage import records
+from taskyard_controlplane.storage import ownership, records
 from taskyard_controlplane.storage.blobs import store_blob
 from taskyard_controlplane.storage.cache_entries import OwnedCacheEntries
 from taskyard_controlplane.storage.documents import OwnedDocuments
@@ -198,6 +198,8 @@ class BaseStore(Connected, ABC):
 
     def _looked_up(self, connection: Connection, batch: WriteBatch, inserted: int) -> CommitResult:
         """Answer a batch, given how many of its new runs are known to have been new."""
+        if batch.reopened:
+            ownership.lower(connection, [int(str(row[-1])) for row in batch.reopened])
         runs = records.ends_by_id(connection, batch.lookup_runs) if batch.lookup_runs else []
         keys = batch.lookup_keys
         cached = records.cached_results(connection, keys, batch.now_us) if keys else []

@@ -9,6 +9,9 @@ from taskyard_controlplane.storage.interface.tables import Rule, Write
 STILL_OPEN: Final = f"run.state < {FIRST_FINAL}"
 """A run that has ended stays as it is, whoever reports what later."""
 
+HAS_ENDED: Final = f"run.state >= {FIRST_FINAL}"
+"""Only a run that has ended is opened again."""
+
 _ENDED_BADLY: Final = f"state >= {FIRST_FINAL} AND state <> {int(RunState.COMPLETED)}"
 
 
@@ -53,12 +56,13 @@ def by_keys(write: Write, keys: str) -> str:
 
 
 def removal(write: Write, parameter: str) -> str:
-    """Return the deletion of what agrees with one row in all columns but the last.
+    """Return the deletion of what agrees with one row: in all columns, or in all but the last.
 
     Args:
         write: What to delete from.
         parameter: How the driver writes a parameter.
     """
     *same, last = write.columns
-    conditions = [f"{name} = {parameter}" for name in same] + [f"{last} <= {parameter}"]
+    below = "<=" if write.rule is Rule.REMOVE_UP_TO else "="
+    conditions = [f"{name} = {parameter}" for name in same] + [f"{last} {below} {parameter}"]
     return f"DELETE FROM {write.table} WHERE {' AND '.join(conditions)}"

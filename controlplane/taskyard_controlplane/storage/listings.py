@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, case, cas
 from taskyard_contract.states import FIRST_FINAL, RunState
 from taskyard_controlplane.storage import records
 from taskyard_controlplane.storage.interface import (
+    CalledRun,
     EndedCounts,
     ListedRun,
     OpenRun,
@@ -218,6 +219,17 @@ def sum_up(connection: Connection, flow_seq: int, beyond: int | None, most: int,
         query = query.outerjoin(_caller_task, _caller_task.c.template_id == _caller.c.template_id)
     found = [SummedRuns._make(row) for row in connection.execute(query)]
     return RunSums(found, last[0] if last[1] == most else None, last[0])
+
+
+def calls(connection: Connection, flow_seq: int, beyond: int, limit: int) -> list[CalledRun]:
+    """Return what the body of a flow run has called itself; `Reader.calls` says the rest."""
+    query = (
+        select(*(run.c[name] for name in CalledRun._fields[:-1]), template.c.definition)
+        .join(template, template.c.template_id == run.c.template_id)
+        .where(run.c.flow_seq == flow_seq, run.c.seq > beyond, run.c.caller_id.is_(None))
+        .order_by(run.c.flow_seq, run.c.seq)
+    )
+    return [CalledRun._make(row) for row in connection.execute(query.limit(limit))]
 
 
 def _last_of_page(connection: Connection, flow_seq: int, beyond: int, most: int) -> tuple[int, int] | None:

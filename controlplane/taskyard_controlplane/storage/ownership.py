@@ -20,6 +20,7 @@ Invariant: generations only grow, and each is handed out once.
 import os
 import secrets
 import socket
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Column, Connection, delete, func, insert, inspect, select, update
@@ -100,7 +101,7 @@ def take_over(connection: Connection, owner_id: str, backend_pid: int, expires_u
         ).where(shard_owner.c.shard == SHARD)
     ).one_or_none()
     generation = previous.generation + 1 if previous else 1
-    low_seq = max(_largest(connection, commit_log.c.low_seq), previous.low_seq if previous else 1)
+    low_seq = _last_low_seq(connection) or (previous.low_seq if previous else 1)
     values = {
         "owner_id": owner_id,
         "backend_pid": backend_pid,
@@ -175,6 +176,28 @@ def trim_commit_log(connection: Connection, generation: int, number: int, low_se
 def fenced(generation: int) -> NotOwner:
     """Describe the loss of ownership."""
     return NotOwner(f"generation {generation} has been replaced by a newer one; this process must stop")
+
+
+def lower(connection: Connection, seqs: Sequence[int]) -> None:
+    """Let listings find runs that are open again, inside a commit that says it for recovery."""
+    low = min(seqs)
+    connection.execute(
+        update(shard_owner)
+        .where(shard_owner.c.shard == SHARD, shard_owner.c.low_seq > low)
+        .values(low_seq=low)
+    )
+
+
+def _last_low_seq(connection: Connection) -> int | None:
+    """Return what was said last; not the most, because runs that had ended may be opened again."""
+    newest = (
+        select(commit_log.c.low_seq)
+        .where(commit_log.c.shard == SHARD, commit_log.c.low_seq.is_not(None))
+        .order_by(commit_log.c.generation.desc(), commit_log.c.number.desc())
+        .limit(1)
+    )
+    found: int | None = connection.execute(newest).scalar()
+    return found
 
 
 def _largest(connection: Connection, column: Column[int]) -> int:

@@ -19,6 +19,7 @@ from taskyard_controlplane.storage.interface import (
     LAST_LOG,
     MOST_LOOKED_AT,
     CacheReader,
+    CalledRun,
     DocumentReader,
     EndedCounts,
     EventRow,
@@ -87,6 +88,10 @@ class DatabaseReader:
     def sums(self, flow_seq: int, beyond_seq: int | None, most: int, *, details: bool) -> RunSums:
         with self._connection() as connection:
             return listings.sum_up(connection, flow_seq, beyond_seq, most, details=details)
+
+    def calls(self, flow_seq: int, beyond_seq: int, limit: int) -> list[CalledRun]:
+        with self._connection() as connection:
+            return listings.calls(connection, flow_seq, beyond_seq, limit)
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:
         with self._connection() as connection:

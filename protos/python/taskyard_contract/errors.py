@@ -28,6 +28,7 @@
       VersionConflict           a document is not in the version its change was made for
       DocumentTooLarge          a document exceeds the limit
       SecretUnreadable          the server has not the key to what is secret
+      RunNotResumable           a flow run has not ended, has completed, or was resumed meanwhile
       ConnectionFailed          the server could not be reached (made by clients)
 
 A failure of user code is none of these: it is data in a run's state.
@@ -67,6 +68,7 @@ class ErrorReason(IntEnum):
     VERSION_CONFLICT = 24
     DOCUMENT_TOO_LARGE = 25
     SECRET_UNREADABLE = 26
+    RUN_NOT_RESUMABLE = 27
 
 
 class TaskyardError(Exception):
@@ -283,6 +285,12 @@ class SecretUnreadable(TaskyardError):
     """The server has no key for secrets, or not the one that this secret was encrypted with."""
 
     reason = ErrorReason.SECRET_UNREADABLE
+
+
+class RunNotResumable(TaskyardError):
+    """A run that is no flow run, has not ended, has completed, or was resumed by somebody else."""
+
+    reason = ErrorReason.RUN_NOT_RESUMABLE
 
 
 class ConnectionFailed(TaskyardError):

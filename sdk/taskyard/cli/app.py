@@ -17,6 +17,7 @@ from taskyard.cli.commands import (
     block,
     cache,
     dev,
+    flow,
     server,
     storage,
     task,
@@ -64,6 +65,7 @@ app.add_typer(server.app, name="server")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run_commands.app, name="run")
 watching.add_to(run_commands.app)
+app.add_typer(flow.app, name="flow")
 app.add_typer(task.app, name="task")
 app.add_typer(cache.app, name="cache")
 app.add_typer(variable.app, name="variable")

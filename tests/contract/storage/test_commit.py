@@ -73,6 +73,34 @@ def test_final_is_final(store: Store, batch: Batches, count: int) -> None:
     assert {(row.state, row.result) for row in stored(store, *seqs)} == {(RunState.COMPLETED, b"result")}
 
 
+REOPENED = (int(RunState.PENDING), 0, 2, b"s" * 16, None, None, None, None, 1)
+
+
+def test_a_run_that_is_resumed_has_nothing_of_its_end_left(store: Store, batch: Batches) -> None:
+    failed = ended(1, state=RunState.FAILED, result=None, outcome=b"outcome")
+    store.commit(batch(new_runs=[new_run(1, kind=RunKind.FLOW)], ended=[failed], ended_badly=[(1,)]))
+    store.commit(batch(reopened=[REOPENED], bad_ends_removed=[(RunState.FAILED, RunKind.FLOW, 1)]))
+    [row] = stored(store, 1)
+    assert (row.state, row.attempt, row.session_id) == (RunState.PENDING, 2, b"s" * 16)
+    assert (row.started_us, row.ended_us, row.result, row.outcome) == (None, None, None, None)
+    store.commit(batch(ended=[ended(1, attempt=2)]))
+    assert [(row.state, row.attempt) for row in stored(store, 1)] == [(RunState.COMPLETED, 2)]
+
+
+def test_a_run_that_is_resumed_may_end_in_the_same_batch(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(1)], ended=[ended(1, state=RunState.CRASHED)], ended_badly=[(1,)]))
+    again = ended(1, state=RunState.FAILED, attempt=2)
+    removed = [(RunState.CRASHED, RunKind.TASK, 1)]
+    store.commit(batch(reopened=[REOPENED], bad_ends_removed=removed, ended=[again], ended_badly=[(1,)]))
+    assert [(row.state, row.attempt) for row in stored(store, 1)] == [(RunState.FAILED, 2)]
+
+
+def test_only_a_run_that_has_ended_is_resumed(store: Store, batch: Batches) -> None:
+    store.commit(batch(new_runs=[new_run(1)]))
+    store.commit(batch(reopened=[REOPENED]))
+    assert [row.attempt for row in stored(store, 1)] == [1]
+
+
 @pytest.mark.parametrize("rare", [{}, {"cache_key": "key"}])
 @pytest.mark.parametrize("count", [1, 130])
 def test_a_run_id_is_stored_once(store: Store, batch: Batches, count: int, rare: dict[str, str]) -> None:

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import pytest
 from sqlalchemy import Connection, text
-from support.storage_rows import Batches, event, new_run, stored
+from support.storage_rows import Batches, ended, event, new_run, stored
 
 from taskyard_contract.errors import NotOwner, StorageUnavailable
+from taskyard_contract.states import RunState
 from taskyard_controlplane.storage import create_store
 from taskyard_controlplane.storage.engine import parse_url, writer_engine
 from taskyard_controlplane.storage.errors import DatabaseInUse, SchemaNotUnderstood
@@ -136,3 +137,17 @@ def test_a_database_behind_a_link_is_closed_where_it_is(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert modes == {f"runs.db{end}": 0o600 for end in ("", "-wal", "-shm")}
+
+
+def test_recovery_finds_a_run_that_was_resumed_below_where_it_began(
+    database: Database, store: Store, batch: Batches
+) -> None:
+    if "?name=" in database.url:
+        pytest.skip("a database in memory goes with its owner")
+    store.commit(batch(new_runs=[new_run(1), new_run(2)], ended=[ended(1), ended(2)], low_seq=3))
+    reopened = (int(RunState.PENDING), 0, 2, None, None, None, None, None, 1)
+    store.commit(batch(reopened=[reopened], low_seq=1))
+    store.close()
+    after = database.store()
+    low_seq = after.open().low_seq
+    assert [row.seq for row in after.open_runs(low_seq)] == [1]

@@ -188,3 +188,43 @@ def test_a_reader_cannot_write(reader: Reader, connections: list[Any]) -> None:
     assert reader.blob_size(b"a") is None
     with pytest.raises(Exception, match=r"read-?only"):
         connections[-1].execute("DELETE FROM run")
+
+
+def test_a_run_that_is_resumed_is_listed_as_open_and_no_more_as_failed(
+    database: Database, store: Store, batch: Batches
+) -> None:
+    store.commit(
+        batch(
+            templates=[template(1, "add")],
+            new_runs=[new_run(1, kind=RunKind.FLOW), new_run(2)],
+            ended=[ended(1, state=RunState.FAILED), ended(2)],
+            ended_badly=[(1,)],
+            low_seq=3,
+        )
+    )
+    store.maintain()
+    reopened = (int(RunState.PENDING), 0, 2, None, None, None, None, None, 1)
+    removed = [(RunState.FAILED, RunKind.FLOW, 1)]
+    store.commit(batch(reopened=[reopened], bad_ends_removed=removed, low_seq=1))
+    reader = database.reader()
+    assert _seqs(reader, states=(RunState.FAILED,)) == []
+    assert _seqs(reader, states=(RunState.PENDING,)) == [1]
+
+
+def test_calls_of_a_flow_run_are_what_its_body_has_called(
+    database: Database, store: Store, batch: Batches
+) -> None:
+    inside = [new_run(seq, flow_seq=1, ordinal=seq) for seq in (2, 3, 5)]
+    called_by_a_task = new_run(4, flow_seq=1, caller_id=run_id(2))
+    store.commit(
+        batch(
+            templates=[template(1, "add")],
+            new_runs=[new_run(1, kind=RunKind.FLOW), *inside[:2], called_by_a_task, inside[2], new_run(6)],
+            ended=[ended(2)],
+        )
+    )
+    calls = database.reader().calls(1, 0, 2)
+    assert [(call.seq, call.run_id, call.ordinal) for call in calls] == [(2, run_id(2), 2), (3, run_id(3), 3)]
+    assert calls[0].state == RunState.COMPLETED
+    assert (calls[0].args, calls[0].definition) == (new_run(2).args, template(1)[2])
+    assert [call.seq for call in database.reader().calls(1, 3, 2)] == [5]

@@ -28,6 +28,7 @@ from taskyard_controlplane.owner.journal.rows import (
     key_row,
     log_row,
     new_row,
+    reopened_row,
 )
 from taskyard_controlplane.owner.leaving_blobs import LeavingBlobs
 from taskyard_controlplane.owner.logs.numbers import LogNumbers
@@ -181,6 +182,14 @@ class Journal:
         self.open.rows.backlog_taken.extend([(seq,) for seq in seqs])
         self.touch()
 
+    def reopened(self, run: Run, ended_in: int) -> None:
+        """Record that a run which had ended in a state is open again; recovery has to find it."""
+        rows = self.open.rows
+        rows.reopened.append(reopened_row(run))
+        rows.bad_ends_removed.append((ended_in, run.template.kind, run.seq))
+        rows.low_seq = run.seq if rows.low_seq is None else min(rows.low_seq, run.seq)
+        self.touch()
+
     def ended(self, run: Run) -> None:
         """Record the end of a run."""
         add_end(self.open.rows, ended_row(run))
@@ -286,7 +295,8 @@ class Journal:
 
     def nothing_open_below(self, seq: int) -> None:
         """Note, with the next commit, from where recovery has to look for open runs. No reason for one."""
-        self.open.rows.low_seq = seq
+        rows = self.open.rows
+        rows.low_seq = min([seq, *(int(str(row[-1])) for row in rows.reopened)])
 
     # Questions that ride on the commit, and are answered after its own rows are written.
 

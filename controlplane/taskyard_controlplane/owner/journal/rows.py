@@ -32,6 +32,12 @@ def ended_row(run: Run) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def reopened_row(run: Run) -> tuple[object, ...]:
+    """Return the `ReopenedRow` of a run that a session has taken over."""
+    session_id = run.session.session_id if run.session is not None else None
+    return run.state, run.reason, run.attempt, session_id, None, None, None, None, run.seq
+
+
 def key_row(run: Run) -> tuple[object, ...]:
     """Return the `KeyRow` of a run whose worker has computed its key."""
     return run.cache_key, run.epoch, run.seq

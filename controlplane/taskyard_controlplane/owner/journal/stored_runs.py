@@ -12,6 +12,7 @@ from taskyard_contract.clock import Clock
 from taskyard_contract.errors import RunNotFound, StorageUnavailable
 from taskyard_contract.ids import format_id
 from taskyard_contract.states import FIRST_FINAL
+from taskyard_controlplane.domain.machine import restore
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.committer import Committer
@@ -156,6 +157,19 @@ class StoredRuns:
         self._book.add(run)
         self._book.ledger.hold(run)
         return run, due_us
+
+    def reopen(self, row: RunHead, session: ClientSession) -> Run:
+        """Make the record of a run that has ended again, as one of a session which takes it over.
+
+        Whoever does so brings it into an open state before anything else happens.
+        """
+        run = self._record_of(row)
+        run.session, run.owned, run.attempt = session, True, row.attempt
+        restore(run, row.state)
+        self._book.recent.pop(row.run_id, None)
+        self._book.add(run, read_back=True)
+        self._book.ledger.hold(run)
+        return run
 
     def _record_of(self, row: RunHead) -> Run:
         flow = self._book.flow_of(row.flow_seq) if row.flow_seq is not None else None

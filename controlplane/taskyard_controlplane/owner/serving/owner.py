@@ -36,6 +36,7 @@ from taskyard_controlplane.owner.rules.retry_delays import RetryDelays
 from taskyard_controlplane.owner.serving.cache_clearing import CacheClearing
 from taskyard_controlplane.owner.serving.connections import Connections
 from taskyard_controlplane.owner.serving.explaining import Explaining
+from taskyard_controlplane.owner.serving.resuming import Resuming
 from taskyard_controlplane.owner.serving.terms import LeaseTimes, Terms, nowhere
 from taskyard_controlplane.owner.serving.unowned_runs import UnownedRuns
 from taskyard_controlplane.owner.shard.recovery import read_store, rebuild
@@ -143,6 +144,7 @@ class Owner:
         await self.retention.start()
         self.explaining = Explaining(self.shard, self._clock)
         self._unowned = UnownedRuns(self.shard, self.terms)
+        self.resuming = Resuming(self.shard, self._clock)
         self.connections = Connections(self.shard, self.terms, self._clock, self.metrics)
         await rebuild(self.shard, self._store, found, self.terms.times.agent_lease, self._clock)
         self.connections.leases.start()

@@ -26,6 +26,7 @@ from taskyard_controlplane.storage.interface.refused_rows import RefusedRow
 from taskyard_controlplane.storage.interface.results import (
     BacklogPage,
     CachedResult,
+    CalledRun,
     CommitResult,
     EndedCounts,
     ListedRun,
@@ -58,6 +59,8 @@ from taskyard_controlplane.storage.interface.rows import (
     LogRow,
     LogTuple,
     NewRunRow,
+    NoBadEndRow,
+    ReopenedRow,
     TemplateRow,
 )
 from taskyard_controlplane.storage.interface.store import Store
@@ -65,8 +68,8 @@ from taskyard_controlplane.storage.interface.store import Store
 __all__ = [
     "AgentRow", "BacklogRow", "BlobRefKind", "BlobRefRow", "BlobRow", "BlobState",
     "CacheRow", "DispatchRow", "EndedBadlyRow", "EndedRow", "EventRow",
-    "LogMarkRow", "LogRow", "LogTuple", "NewRunRow", "TemplateRow",
-    "BacklogPage", "CachedResult", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
+    "LogMarkRow", "LogRow", "LogTuple", "NewRunRow", "NoBadEndRow", "ReopenedRow", "TemplateRow",
+    "BacklogPage", "CachedResult", "CalledRun", "CommitResult", "EndedCounts", "ListedRun", "OpenRun",
     "OpenRuns", "Ownership", "ParkedRow",
     "RunEnd", "RunHead", "RunPage", "RunSums", "StoredLog",
     "StoredPayloads", "StoredRun", "SummedRuns",

@@ -35,6 +35,8 @@ class WriteBatch:
     agents: list[tuple[int, str, str, int]]
     new_runs: list[tuple[object, ...]]
     keys: list[tuple[object, ...]]
+    reopened: list[tuple[object, ...]]
+    bad_ends_removed: list[tuple[int, int, int]]
     ended: list[tuple[object, ...]]
     ended_badly: list[tuple[int]]
     events: list[tuple[object, ...]]

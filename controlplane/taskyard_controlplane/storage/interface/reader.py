@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, Protocol
 from taskyard_controlplane.storage.interface.cache_entries import CacheReader
 from taskyard_controlplane.storage.interface.documents import DocumentReader
 from taskyard_controlplane.storage.interface.results import (
+    CalledRun,
     EndedCounts,
     ListedRun,
     OpenRuns,
@@ -95,6 +96,10 @@ class Reader(Protocol):
 
         With details: by the task of their caller and by how long they took, too.
         """
+        ...
+
+    def calls(self, flow_seq: int, beyond_seq: int, limit: int) -> list[CalledRun]:
+        """Return runs that the body of a flow run has called itself, oldest first, beyond a number."""
         ...
 
     def last_events(self, run_seqs: Sequence[int]) -> dict[int, EventRow]:

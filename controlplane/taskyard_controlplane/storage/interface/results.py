@@ -135,6 +135,19 @@ class ListedRun(NamedTuple):
     agent_name: str | None = None
 
 
+class CalledRun(NamedTuple):
+    """What tells a call of a flow run's body from others, and what became of it."""
+
+    seq: int
+    run_id: bytes
+    state: int
+    ordinal: int
+    args: bytes | None
+    args_blob: bytes | None
+    upstream: bytes | None
+    definition: bytes
+
+
 class RunPage(NamedTuple):
     """Runs that fit a filter, and how far they were looked for."""
 

@@ -82,6 +82,28 @@ class EndedBadlyRow(NamedTuple):
     seq: int
 
 
+class ReopenedRow(NamedTuple):
+    """Updates an ended flow run that is resumed: nothing of its end stays in its row. `seq` comes last."""
+
+    state: int
+    reason: int
+    attempt: int
+    session_id: bytes | None  # the session that makes the attempt
+    started_us: int | None
+    ended_us: int | None
+    result: bytes | None
+    outcome: bytes | None
+    seq: int
+
+
+class NoBadEndRow(NamedTuple):
+    """Takes back an `EndedBadlyRow` of a run that is resumed; how it had ended is part of the key."""
+
+    state: int
+    kind: int
+    seq: int
+
+
 class EventRow(NamedTuple):
     """Appended for every exception to the happy path: retries, lost leases, cancellations."""
 

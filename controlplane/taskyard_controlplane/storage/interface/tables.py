@@ -22,7 +22,9 @@ from taskyard_controlplane.storage.interface.rows import (
     LogMarkRow,
     LogRow,
     NewRunRow,
+    NoBadEndRow,
     OldLogMarksRow,
+    ReopenedRow,
     TakenRow,
     TemplateRow,
 )
@@ -37,8 +39,10 @@ class Rule(Enum):
     KEEP = "insert; a row under the key is not about to go any more"
     KEEP_LAST = "insert, or replace what is there under the key"
     CHANGE_OPEN = "update the run under the key, unless it has ended"
+    CHANGE_ENDED = "update the run under the key, if it has ended"
     COPY_BAD_END = "insert what the run under the key says, if it has ended otherwise than completed"
     REMOVE = "delete what is there under the key"
+    REMOVE_SAME = "delete what agrees in all columns"
     REMOVE_UP_TO = "delete what agrees in all columns but the last, up to the value of that one"
 
 
@@ -79,6 +83,9 @@ WRITES: Final = (
         rarely_set=("caller_id", "name", "args_blob", "cache_key", "upstream", "headers"),
     ),
     Write("keys", "run", KeyRow, Rule.CHANGE_OPEN, "seq"),
+    # Before endings: the attempt that follows may end in the same batch.
+    Write("reopened", "run", ReopenedRow, Rule.CHANGE_ENDED, "seq"),
+    Write("bad_ends_removed", "ended_badly", NoBadEndRow, Rule.REMOVE_SAME),
     Write("ended", "run", EndedRow, Rule.CHANGE_OPEN, "seq"),
     # Copied inside the transaction, so it says what the run's row says, whatever of the batch does not count.
     Write(

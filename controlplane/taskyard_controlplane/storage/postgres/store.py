@@ -169,7 +169,7 @@ class PostgresStore(BaseStore):
         """
         driver = raw(connection)
         staged = copy or bool(batch.blobs)
-        finish = not (batch.lookup_runs or batch.lookup_keys)
+        finish = not (batch.lookup_runs or batch.lookup_keys or batch.reopened)
         with self._rolled_back_on_error(driver):
             if staged:
                 with driver.pipeline():

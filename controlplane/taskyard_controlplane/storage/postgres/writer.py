@@ -6,7 +6,7 @@ prepares each on the server once it has been sent a few times.
 
 from typing import Any, Final, Protocol
 
-from taskyard_controlplane.storage.clauses import STILL_OPEN, by_keys, names, on_conflict, removal
+from taskyard_controlplane.storage.clauses import HAS_ENDED, STILL_OPEN, by_keys, names, on_conflict, removal
 from taskyard_controlplane.storage.interface import WriteBatch
 from taskyard_controlplane.storage.interface.tables import NEW_RUNS, WRITES, Rule, Write
 from taskyard_controlplane.storage.postgres.arrays import ArraysStatement, CopyStatement, Cursor, Rows
@@ -35,7 +35,7 @@ class LastOfEachKey:
 
 
 class OneByOne:
-    """Deletes row by row: these are a few a second, each for a whole range."""
+    """Deletes row by row: these are a few a second, most of them for a whole range."""
 
     def __init__(self, write: Write) -> None:
         self._sql = removal(write, "%s")
@@ -53,9 +53,10 @@ def _insertion(write: Write) -> ArraysStatement:
 
 def _update(write: Write) -> ArraysStatement:
     changed = ", ".join(f"{name} = v.{name}" for name in write.columns if name != write.key)
+    which = STILL_OPEN if write.rule is Rule.CHANGE_OPEN else HAS_ENDED
     return ArraysStatement(
         f"UPDATE {write.table} SET {changed} FROM unnest({{arrays}}) AS v({names(write)})"
-        f" WHERE {write.table}.{write.key} = v.{write.key} AND {STILL_OPEN}",
+        f" WHERE {write.table}.{write.key} = v.{write.key} AND {which}",
         write.table,
         write.columns,
     )
@@ -63,12 +64,12 @@ def _update(write: Write) -> ArraysStatement:
 
 def statement_of(write: Write) -> Statement:
     """Make the statement that writes one kind of row."""
-    if write.rule is Rule.CHANGE_OPEN:
+    if write.rule in (Rule.CHANGE_OPEN, Rule.CHANGE_ENDED):
         return _update(write)
     if write.rule in (Rule.REMOVE, Rule.COPY_BAD_END):
         sql = by_keys(write, f"{write.key} = ANY ({{arrays}})")
         return ArraysStatement(sql, write.table, write.columns)
-    if write.rule is Rule.REMOVE_UP_TO:
+    if write.rule in (Rule.REMOVE_UP_TO, Rule.REMOVE_SAME):
         return OneByOne(write)
     once = write.rule in (Rule.KEEP, Rule.KEEP_LAST)
     return LastOfEachKey(write) if once else _insertion(write)

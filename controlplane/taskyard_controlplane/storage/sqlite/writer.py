@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection
 
 from taskyard_controlplane.storage.blobs import store_blob
-from taskyard_controlplane.storage.clauses import STILL_OPEN, by_keys, names, on_conflict, removal
+from taskyard_controlplane.storage.clauses import HAS_ENDED, STILL_OPEN, by_keys, names, on_conflict, removal
 from taskyard_controlplane.storage.engine import raw
 from taskyard_controlplane.storage.interface import WriteBatch
 from taskyard_controlplane.storage.interface.tables import NEW_RUNS, WRITES, Rule, Write
@@ -48,7 +48,7 @@ class MostlyNarrow:
 
 
 class OneByOne:
-    """Deletes row by row: these are a few a second, each for a whole range."""
+    """Deletes row by row: these are a few a second, most of them for a whole range."""
 
     def __init__(self, write: Write) -> None:
         self._sql = removal(write, "?")
@@ -67,23 +67,24 @@ def _update(write: Write) -> RowsStatement:
     changed = [name for name in write.columns if name != write.key]
     # SQLite names the columns of VALUES itself: column1, column2 and so on.
     place = {name: f"v.column{number}" for number, name in enumerate(write.columns, 1)}
+    which = STILL_OPEN if write.rule is Rule.CHANGE_OPEN else HAS_ENDED
     return RowsStatement(
         f"UPDATE {write.table} SET {', '.join(f'{name} = {place[name]}' for name in changed)}"
-        f" FROM (VALUES {{rows}}) AS v WHERE {write.table}.{write.key} = {place[write.key]} AND {STILL_OPEN}",
+        f" FROM (VALUES {{rows}}) AS v WHERE {write.table}.{write.key} = {place[write.key]} AND {which}",
         len(write.columns),
         # The key comes last in a row, as this text wants it.
         f"UPDATE {write.table} SET {', '.join(f'{name} = ?' for name in changed)}"
-        f" WHERE {write.key} = ? AND {STILL_OPEN}",
+        f" WHERE {write.key} = ? AND {which}",
     )
 
 
 def statement_of(write: Write) -> Statement:
     """Make the statement that writes one kind of row."""
-    if write.rule is Rule.CHANGE_OPEN:
+    if write.rule in (Rule.CHANGE_OPEN, Rule.CHANGE_ENDED):
         return _update(write)
     if write.rule in (Rule.REMOVE, Rule.COPY_BAD_END):
         return RowsStatement(by_keys(write, f"{write.key} IN (VALUES {{rows}})"), len(write.columns))
-    if write.rule is Rule.REMOVE_UP_TO:
+    if write.rule in (Rule.REMOVE_UP_TO, Rule.REMOVE_SAME):
         return OneByOne(write)
     return MostlyNarrow(write) if write.rarely_set else _insertion(write)
 

@@ -81,6 +81,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """FAILED_PRECONDITION: the server has no key for what is secret, or not the one it was encrypted with. Do not
     repeat the call; whoever runs the server has to give it the key.
     """
+    ERROR_REASON_RUN_NOT_RESUMABLE: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION: the flow run cannot be resumed: it has not ended, has completed, or was resumed meanwhile. Read
+    it again, then decide.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Travels as the `reason` of ErrorDetail in google.rpc.Status.details,
@@ -149,6 +153,10 @@ ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 25
 ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 26
 """FAILED_PRECONDITION: the server has no key for what is secret, or not the one it was encrypted with. Do not
 repeat the call; whoever runs the server has to give it the key.
+"""
+ERROR_REASON_RUN_NOT_RESUMABLE: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION: the flow run cannot be resumed: it has not ended, has completed, or was resumed meanwhile. Read
+it again, then decide.
 """
 global___ErrorReason = ErrorReason
 

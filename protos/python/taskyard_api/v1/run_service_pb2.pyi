@@ -1403,3 +1403,143 @@ class RunsAhead(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "name", b"name", "own", b"own", "runs", b"runs", "takes_turns", b"takes_turns"]) -> None: ...
 
 global___RunsAhead = RunsAhead
+
+@typing.final
+class ResumeRunRequest(google.protobuf.message.Message):
+    """Request of ResumeRun."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    COMPLETED_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    run_id: builtins.bytes
+    """The flow run."""
+    session_id: builtins.bytes
+    """The session that will execute its body. 16 bytes."""
+    attempt: builtins.int
+    """The attempt it ended in, as the caller has read it: it is resumed only if there was none since."""
+    completed: builtins.bool
+    """Whether it may have completed."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.bytes = ...,
+        session_id: builtins.bytes = ...,
+        attempt: builtins.int = ...,
+        completed: builtins.bool = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "completed", b"completed", "namespace", b"namespace", "run_id", b"run_id", "session_id", b"session_id"]) -> None: ...
+
+global___ResumeRunRequest = ResumeRunRequest
+
+@typing.final
+class ResumeRunResponse(google.protobuf.message.Message):
+    """Response of ResumeRun."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    attempt: builtins.int
+    """The attempt that the session is to make."""
+    def __init__(
+        self,
+        *,
+        attempt: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt"]) -> None: ...
+
+global___ResumeRunResponse = ResumeRunResponse
+
+@typing.final
+class ListCallsRequest(google.protobuf.message.Message):
+    """Request of ListCalls."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FLOW_RUN_ID_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    flow_run_id: builtins.bytes
+    """The flow run."""
+    page_token: builtins.str
+    """`next_page_token` of the page before."""
+    namespace: builtins.str
+    """Only "default", or empty, which means the same."""
+    def __init__(
+        self,
+        *,
+        flow_run_id: builtins.bytes = ...,
+        page_token: builtins.str = ...,
+        namespace: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["flow_run_id", b"flow_run_id", "namespace", b"namespace", "page_token", b"page_token"]) -> None: ...
+
+global___ListCallsRequest = ListCallsRequest
+
+@typing.final
+class ListCallsResponse(google.protobuf.message.Message):
+    """Response of ListCalls. Columns have one entry per run."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEMPLATES_FIELD_NUMBER: builtins.int
+    RUN_IDS_FIELD_NUMBER: builtins.int
+    TEMPLATE_INDICES_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    DIGESTS_FIELD_NUMBER: builtins.int
+    ORDINALS_FIELD_NUMBER: builtins.int
+    HAVE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page; empty at the end."""
+    @property
+    def templates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[taskyard_api.v1.template_pb2.RunTemplate]:
+        """The templates of the runs of this page."""
+
+    @property
+    def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Ids of the runs."""
+
+    @property
+    def template_indices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of each its template, as an index into `templates`."""
+
+    @property
+    def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[taskyard_api.v1.states_pb2.RunState.ValueType]:
+        """States, as far as they are recorded: of runs that have not ended, the one they were submitted in."""
+
+    @property
+    def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Digests of what they were called with, arguments and upstream runs, 16 bytes each: the first half of the SHA-256 of
+        the arguments as they were submitted, the names of blobs that they refer to, and the edges, sorted.
+        """
+
+    @property
+    def ordinals(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Numbers among the runs of their task in this flow run."""
+
+    @property
+    def have_arguments(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """Whether each has arguments at all."""
+
+    def __init__(
+        self,
+        *,
+        templates: collections.abc.Iterable[taskyard_api.v1.template_pb2.RunTemplate] | None = ...,
+        run_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        template_indices: collections.abc.Iterable[builtins.int] | None = ...,
+        states: collections.abc.Iterable[taskyard_api.v1.states_pb2.RunState.ValueType] | None = ...,
+        digests: collections.abc.Iterable[builtins.bytes] | None = ...,
+        ordinals: collections.abc.Iterable[builtins.int] | None = ...,
+        have_arguments: collections.abc.Iterable[builtins.bool] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests", "have_arguments", b"have_arguments", "next_page_token", b"next_page_token", "ordinals", b"ordinals", "run_ids", b"run_ids", "states", b"states", "template_indices", b"template_indices", "templates", b"templates"]) -> None: ...
+
+global___ListCallsResponse = ListCallsResponse

@@ -95,6 +95,16 @@ class RunServiceStub(object):
                 request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.ResumeRun = channel.unary_unary(
+                '/taskyard_api.v1.RunService/ResumeRun',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ResumeRunResponse.FromString,
+                _registered_method=True)
+        self.ListCalls = channel.unary_unary(
+                '/taskyard_api.v1.RunService/ListCalls',
+                request_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListCallsRequest.SerializeToString,
+                response_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListCallsResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -257,6 +267,34 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeRun(self, request, context):
+        """Opens a flow run that has ended once more, under the same id: a session takes it over and makes its next attempt.
+        From then on it is a flow run of that session, in PENDING until that reports its start. Its history keeps what was.
+        Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+        Caller: SDKs, which hold a stream of the session. Idempotency: of two calls for the same `attempt` one wins; the
+        same session may repeat its own.
+        Errors: NOT_FOUND (no such run), FAILED_PRECONDITION (RUN_NOT_RESUMABLE: it is no flow run, has not ended, has
+        completed, or was resumed by somebody else; UNKNOWN_SESSION: connect first), RESOURCE_EXHAUSTED (OVERLOADED: runs
+        inside it are still being ended: repeat after the delay).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalls(self, request, context):
+        """Lists what the body of a flow run has called itself: task runs and nested flow runs, oldest first, as columns; not
+        what these have called. Arguments are told by their digest, and are not sent. A page has 2,000 runs at most.
+        Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+        Caller: SDKs. Idempotency: reads only; a page token stays valid while the database does.
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+        length: fix the request).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -319,6 +357,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.CancelRunRequest.FromString,
                     response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ResumeRunRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'ListCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalls,
+                    request_deserializer=taskyard__api_dot_v1_dot_run__service__pb2.ListCallsRequest.FromString,
+                    response_serializer=taskyard__api_dot_v1_dot_run__service__pb2.ListCallsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -646,6 +694,60 @@ class RunService(object):
             '/taskyard_api.v1.RunService/CancelRun',
             taskyard__api_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
             taskyard__api_dot_v1_dot_run__service__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/ResumeRun',
+            taskyard__api_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taskyard_api.v1.RunService/ListCalls',
+            taskyard__api_dot_v1_dot_run__service__pb2.ListCallsRequest.SerializeToString,
+            taskyard__api_dot_v1_dot_run__service__pb2.ListCallsResponse.FromString,
             options,
             channel_credentials,
             insecure,

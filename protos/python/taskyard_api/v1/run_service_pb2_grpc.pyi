@@ -177,6 +177,34 @@ class RunServiceStub:
     the call succeeds. Errors: NOT_FOUND (no such run).
     """
 
+    ResumeRun: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.ResumeRunRequest,
+        taskyard_api.v1.run_service_pb2.ResumeRunResponse,
+    ]
+    """Opens a flow run that has ended once more, under the same id: a session takes it over and makes its next attempt.
+    From then on it is a flow run of that session, in PENDING until that reports its start. Its history keeps what was.
+    Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+    Caller: SDKs, which hold a stream of the session. Idempotency: of two calls for the same `attempt` one wins; the
+    same session may repeat its own.
+    Errors: NOT_FOUND (no such run), FAILED_PRECONDITION (RUN_NOT_RESUMABLE: it is no flow run, has not ended, has
+    completed, or was resumed by somebody else; UNKNOWN_SESSION: connect first), RESOURCE_EXHAUSTED (OVERLOADED: runs
+    inside it are still being ended: repeat after the delay).
+    """
+
+    ListCalls: grpc.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.ListCallsRequest,
+        taskyard_api.v1.run_service_pb2.ListCallsResponse,
+    ]
+    """Lists what the body of a flow run has called itself: task runs and nested flow runs, oldest first, as columns; not
+    what these have called. Arguments are told by their digest, and are not sent. A page has 2,000 runs at most.
+    Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+    Caller: SDKs. Idempotency: reads only; a page token stays valid while the database does.
+    Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+    length: fix the request).
+    """
+
 class RunServiceAsyncStub:
     """For tools and for clients in any language: one message per run, no stream to keep."""
 
@@ -334,6 +362,34 @@ class RunServiceAsyncStub:
 
     Caller: anybody. Idempotency: a run that has ended, or is being cancelled, stays as it is and
     the call succeeds. Errors: NOT_FOUND (no such run).
+    """
+
+    ResumeRun: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.ResumeRunRequest,
+        taskyard_api.v1.run_service_pb2.ResumeRunResponse,
+    ]
+    """Opens a flow run that has ended once more, under the same id: a session takes it over and makes its next attempt.
+    From then on it is a flow run of that session, in PENDING until that reports its start. Its history keeps what was.
+    Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+    Caller: SDKs, which hold a stream of the session. Idempotency: of two calls for the same `attempt` one wins; the
+    same session may repeat its own.
+    Errors: NOT_FOUND (no such run), FAILED_PRECONDITION (RUN_NOT_RESUMABLE: it is no flow run, has not ended, has
+    completed, or was resumed by somebody else; UNKNOWN_SESSION: connect first), RESOURCE_EXHAUSTED (OVERLOADED: runs
+    inside it are still being ended: repeat after the delay).
+    """
+
+    ListCalls: grpc.aio.UnaryUnaryMultiCallable[
+        taskyard_api.v1.run_service_pb2.ListCallsRequest,
+        taskyard_api.v1.run_service_pb2.ListCallsResponse,
+    ]
+    """Lists what the body of a flow run has called itself: task runs and nested flow runs, oldest first, as columns; not
+    what these have called. Arguments are told by their digest, and are not sent. A page has 2,000 runs at most.
+    Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+    Caller: SDKs. Idempotency: reads only; a page token stays valid while the database does.
+    Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+    length: fix the request).
     """
 
 class RunServiceServicer(metaclass=abc.ABCMeta):
@@ -517,6 +573,38 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
 
         Caller: anybody. Idempotency: a run that has ended, or is being cancelled, stays as it is and
         the call succeeds. Errors: NOT_FOUND (no such run).
+        """
+
+    @abc.abstractmethod
+    def ResumeRun(
+        self,
+        request: taskyard_api.v1.run_service_pb2.ResumeRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.run_service_pb2.ResumeRunResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ResumeRunResponse]]:
+        """Opens a flow run that has ended once more, under the same id: a session takes it over and makes its next attempt.
+        From then on it is a flow run of that session, in PENDING until that reports its start. Its history keeps what was.
+        Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+        Caller: SDKs, which hold a stream of the session. Idempotency: of two calls for the same `attempt` one wins; the
+        same session may repeat its own.
+        Errors: NOT_FOUND (no such run), FAILED_PRECONDITION (RUN_NOT_RESUMABLE: it is no flow run, has not ended, has
+        completed, or was resumed by somebody else; UNKNOWN_SESSION: connect first), RESOURCE_EXHAUSTED (OVERLOADED: runs
+        inside it are still being ended: repeat after the delay).
+        """
+
+    @abc.abstractmethod
+    def ListCalls(
+        self,
+        request: taskyard_api.v1.run_service_pb2.ListCallsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[taskyard_api.v1.run_service_pb2.ListCallsResponse, collections.abc.Awaitable[taskyard_api.v1.run_service_pb2.ListCallsResponse]]:
+        """Lists what the body of a flow run has called itself: task runs and nested flow runs, oldest first, as columns; not
+        what these have called. Arguments are told by their digest, and are not sent. A page has 2,000 runs at most.
+        Servers of protocol 2 that are older than this call answer UNIMPLEMENTED.
+
+        Caller: SDKs. Idempotency: reads only; a page token stays valid while the database does.
+        Errors: NOT_FOUND (no such run), INVALID_ARGUMENT (a page token of another flow run: start again; an id of another
+        length: fix the request).
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -120,6 +120,8 @@ class RunTemplate(google.protobuf.message.Message):
     WORLD_FIELD_NUMBER: builtins.int
     COROUTINE_FIELD_NUMBER: builtins.int
     SERVED_AS_FIELD_NUMBER: builtins.int
+    ENTRYPOINT_FIELD_NUMBER: builtins.int
+    CODE_FINGERPRINT_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """What its runs are. Required."""
     name: builtins.str
@@ -169,6 +171,12 @@ class RunTemplate(google.protobuf.message.Message):
     (`AgentHello.serves`) are given its runs as well, whatever kinds of code they load. Empty: only those that load its
     code are. At most 1 KiB.
     """
+    entrypoint: builtins.str
+    """Of flows: where the flow is loaded from when a run of it is resumed by another program, "path.py:name" or
+    "module:name". Empty: nowhere. At most 4 KiB.
+    """
+    code_fingerprint: builtins.bytes
+    """What stands for the code of its function alone, to tell whether that was changed; opaque. At most 64 bytes."""
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tags of its runs."""
@@ -222,9 +230,11 @@ class RunTemplate(google.protobuf.message.Message):
         world: global___World | None = ...,
         coroutine: builtins.bool = ...,
         served_as: builtins.str = ...,
+        entrypoint: builtins.str = ...,
+        code_fingerprint: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry", "world", b"world"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "concurrency_keys", b"concurrency_keys", "coroutine", b"coroutine", "encoding", b"encoding", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "served_as", b"served_as", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "code_fingerprint", b"code_fingerprint", "concurrency_keys", b"concurrency_keys", "coroutine", b"coroutine", "encoding", b"encoding", "entrypoint", b"entrypoint", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "served_as", b"served_as", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
 
 global___RunTemplate = RunTemplate
 

@@ -47,6 +47,7 @@ _CODES: Final[dict[int, grpc.StatusCode]] = {
     ErrorReason.VERSION_CONFLICT: grpc.StatusCode.ABORTED,
     ErrorReason.DOCUMENT_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorReason.SECRET_UNREADABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.RUN_NOT_RESUMABLE: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

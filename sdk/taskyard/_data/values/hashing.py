@@ -26,9 +26,16 @@ _DIGITS: Final = 32
 _said: Final = SeenBefore()
 
 
-def task_key(name: str, fn: Callable[..., Any], tags: Iterable[str] = ()) -> str:
-    """Return the identity of a task: of its name, its function's qualified name and its tags."""
-    text = f"{name}{qualified_name(fn)}{sorted(tags)}"
+def task_key(name: str, fn: Callable[..., Any], tags: Iterable[str] = (), *, module: str = "") -> str:
+    """Return the identity of a task: of its name, its function's qualified name and its tags.
+
+    With a `module` it is what it would be if its function was defined there.
+    """
+    qualified = qualified_name(fn)
+    if module:
+        named = fn if hasattr(fn, "__qualname__") else type(fn)
+        qualified = f"{module}.{named.__qualname__}"
+    text = f"{name}{qualified}{sorted(tags)}"
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from contextlib import ExitStack, closing
 from typing import Any
 
+from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
@@ -17,9 +18,11 @@ from taskyard._engine.execution.interrupts import (
     catch_termination,
     exit_code_of,
 )
+from taskyard._engine.flow_runs.again import Again
 from taskyard._engine.flow_runs.engine import Call
 from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
+from taskyard._engine.flow_runs.nested_again import found_before
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.futures.waiting import wait_for_all_inside_async
 from taskyard._engine.submission.direct_calls import named
@@ -47,15 +50,25 @@ def run_async(
         for future in upstream_of(call, wait_for):
             await future.await_state()
         parameters = flow.signature.bind(*resolved(call, wait_for))
-        with ExitStack() as stack:
-            record = FlowRunRecord(flow, parameters, stack)
-            delay = await _attempt_async(record)
-            while delay is not None:
-                await asyncio.sleep(delay)
-                delay = await _attempt_async(record)
-            return record.result(return_state)
+        found = found_before(flow, parameters)
+        if isinstance(found, State):
+            return found if return_state else found.result()
+        return await run_once_async(flow, parameters, found, return_state)
 
     return named(run(), flow.name)
+
+
+async def run_once_async(
+    flow: FlowDefinition[..., Any], parameters: dict[str, Any], again: Again | None, return_state: bool
+) -> Any:
+    """Run a flow with its parameters, in a run of its own or in one that is executed `again`."""
+    with ExitStack() as stack:
+        record = FlowRunRecord(flow, parameters, stack, again)
+        delay = await _attempt_async(record)
+        while delay is not None:
+            await asyncio.sleep(delay)
+            delay = await _attempt_async(record)
+        return record.result(return_state)
 
 
 async def _attempt_async(record: FlowRunRecord) -> float | None:
@@ -70,6 +83,8 @@ async def _attempt_async(record: FlowRunRecord) -> float | None:
         try:
             with catch_termination(terminate):
                 try:
+                    if record.attempt_number > 1:
+                        await asyncio.to_thread(record.recall)
                     record.begin()
                     await _execute_async(record)
                 except asyncio.CancelledError:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from inspect import isgenerator
 from typing import Any
 
+from taskyard._data.runs.state import State
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
     TimeLimit,
@@ -19,8 +20,10 @@ from taskyard._engine.execution.interrupts import (
     interrupter,
     is_for_a_flow_around,
 )
+from taskyard._engine.flow_runs.again import Again
 from taskyard._engine.flow_runs.flow_arguments import resolved
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
+from taskyard._engine.flow_runs.nested_again import found_before
 from taskyard._engine.futures.waiting import wait_for_all_inside
 from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
 
@@ -30,8 +33,18 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 def run_sync(flow: FlowDefinition[..., Any], call: Call, wait_for: object, return_state: bool) -> Any:
     """Run a flow in this thread."""
     parameters = flow.signature.bind(*resolved(call, wait_for))
+    found = found_before(flow, parameters)
+    if isinstance(found, State):
+        return found if return_state else found.result()
+    return run_once(flow, parameters, found, return_state)
+
+
+def run_once(
+    flow: FlowDefinition[..., Any], parameters: dict[str, Any], again: Again | None, return_state: bool
+) -> Any:
+    """Run a flow with its parameters, in a run of its own or in one that is executed `again`."""
     with ExitStack() as stack:
-        record = FlowRunRecord(flow, parameters, stack)
+        record = FlowRunRecord(flow, parameters, stack, again)
         outermost = stack.enter_context(catch_termination())
         try:
             while (delay := _attempt(record)) is not None:
@@ -48,6 +61,7 @@ def _attempt(record: FlowRunRecord) -> float | None:
     with closing(interrupter()) as stopper, record.attempt(stopper.interrupt):
         try:
             try:
+                record.recall()
                 record.begin()
                 _execute(record)
                 stopper.close()

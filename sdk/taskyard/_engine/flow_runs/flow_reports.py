@@ -68,12 +68,13 @@ def _reason_of(state: State[Any], cancel_requested: bool) -> int:
 
 
 def parameters_for_record(parameters: dict[str, Any], session: Session) -> bytes:
-    """Return the parameters of a flow for its record; nothing needs them to run, so they may be missing."""
+    """Return the parameters of a flow for its record; only who resumes it needs them: they may be missing."""
     try:
         data = dumps_apart(((), parameters))
     except (Exception, SystemExit):  # pickling runs foreign code; a flow may take anything
         return b""
-    return data if isinstance(data, bytes) and len(data) <= session.max_inline_bytes else b""
+    pieces, size = pieces_of(data)
+    return b"".join(pieces) if isinstance(data, bytes) and size <= session.max_payload_bytes else b""
 
 
 def is_value(value: Any) -> bool:

@@ -19,6 +19,7 @@ from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
+from taskyard._engine.flow_runs.again import Again, first_attempt, next_attempt
 from taskyard._engine.flow_runs.final_state import final_state_of
 from taskyard._engine.flow_runs.flow_reports import (
     end_report,
@@ -31,9 +32,11 @@ from taskyard._engine.flow_runs.flow_reports import (
     state_read_again,
     written_value,
 )
+from taskyard._engine.flow_runs.task_runner import TaskRunner
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.progress import is_wanted, showing
-from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
+from taskyard._engine.submission.arguments import offload
+from taskyard._engine.submission.scope import Scope, Service, current_scope, outside_scope
 from taskyard._engine.submission.templates import flow_template
 from taskyard._engine.world.announcing import look_at_modules
 from taskyard._network.session.run_groups import GroupKey, RunGroup
@@ -58,11 +61,19 @@ INTERRUPTED_SECONDS: Final = 2.0
 class FlowRunRecord:
     """One flow run, from its submission to its final state."""
 
-    def __init__(self, flow: FlowDefinition[..., Any], parameters: dict[str, Any], stack: ExitStack) -> None:
-        """Submit the flow run; `stack` ends what it starts (its task runner).
+    def __init__(
+        self,
+        flow: FlowDefinition[..., Any],
+        parameters: dict[str, Any],
+        stack: ExitStack,
+        again: Again | None = None,
+    ) -> None:
+        """Submit the flow run, or take over one that is executed `again`; `stack` ends what it starts (its
+        task runner).
 
         Raises:
             ConnectionFailed: There is no control plane to record it.
+            RunNotResumable: The run that is to be taken over is somebody else's.
         """
         self._outer = current_scope()
         caller = self._outer or outside_scope()
@@ -71,24 +82,39 @@ class FlowRunRecord:
             flow = flow.inheriting(caller.inherited)
         self.flow = flow
         self.parameters = parameters
-        self.run_id = new_id()
+        self.run_id = new_id() if again is None else again.run_id
+        self._again = again
         self.attempt_number = 1
         self.cancel_requested = False
         self._process = os.getpid()
         self.state: State[Any] = State(StateType.PENDING)
         self._error: BaseException | None = None
         self._refused = False
+        self._done_before = 0
         self._written: bytes | None = None
         """The value of the latest attempt, where an encoding was asked for."""
         self._stored: Any = None
         """What refers to the value of the latest attempt, where that is in storage."""
         self._settings = flow.settings
         self.session: Session = caller.session
-        self.name = self._make_name()
+        self.name = self._make_name() if again is None else again.name
         self._shows_progress = is_wanted(self.session)
         service = stack.enter_context(runner.serving(self.session))
+        self.scope = self._make_scope(caller, runner, service)
+        stack.enter_context(runner.started(self.scope))
+        self.context = self._make_context()
+        if again is None:
+            self._submit(caller)
+            first_attempt(self.scope, flow.settings.retries)
+        else:
+            self.attempt_number = again.take_over(self.session)
+        if self.scope.speaks:
+            get_logger("engine").debug("%s", run_lines.created(self.name, flow.name, RunKind.FLOW))
+
+    def _make_scope(self, caller: Scope, runner: TaskRunner, service: Service) -> Scope:
+        flow = self.flow
         own = flow.settings.log_prints
-        self.scope = Scope(
+        return Scope(
             self.session,
             self.run_id,
             log_prints=caller.log_prints if own is None else own,
@@ -102,11 +128,6 @@ class FlowRunRecord:
             inherited=inherited_inside(flow, caller.inherited),
             call_gives_future=flow.settings.call_gives_future,
         )
-        stack.enter_context(runner.started(self.scope))
-        self.context = self._make_context()
-        self._submit(caller)
-        if self.scope.speaks:
-            get_logger("engine").debug("%s", run_lines.created(self.name, flow.name, RunKind.FLOW))
 
     def _make_name(self) -> str:
         template = self._settings.flow_run_name
@@ -150,13 +171,10 @@ class FlowRunRecord:
         ordinal = caller.take_flow_ordinal(template.task_key)
         key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
         group = RunGroup(key, ordinal)
-        group.add(
-            self.run_id,
-            parameters_for_record(self.parameters, self.session),
-            None,
-            None,
-            pb.RunExtra(name=self.name),
-        )
+        data = parameters_for_record(self.parameters, self.session)
+        extra = offload(self.flow.name, data, (), self.session) or pb.RunExtra()
+        extra.name = self.name
+        group.add(self.run_id, b"" if extra.HasField("args") else data, None, None, extra)
         self.session.submit_group(group)
 
     @contextmanager
@@ -173,6 +191,12 @@ class FlowRunRecord:
         finally:
             self.session.on_cancel(self.run_id, None)
 
+    def recall(self) -> None:
+        """Find out what attempts before this one have done; blocks for as long as the control plane takes."""
+        if self.attempt_number > 1:
+            changed_code = self._again.changed_code if self._again is not None else "reuse"
+            self._done_before = next_attempt(self.scope, changed_code)
+
     def begin(self) -> None:
         """Report that an attempt starts; calls hooks, which may be interrupted like the body."""
         look_at_modules()
@@ -181,7 +205,8 @@ class FlowRunRecord:
         again, details = self.attempt_number > 1, StateDetails(flow_run_id=UUID(bytes=self.run_id))
         self.state = State(StateType.RUNNING, name="Retrying" if again else None, state_details=details)
         verb = "Retrying" if again else "Beginning"
-        self._logger().info("%s flow run %r for flow %r", verb, self.name, self.flow.name)
+        kept = f"; runs inside it that have completed: {self._done_before:,}" if self._done_before else ""
+        self._logger().info("%s flow run %r for flow %r%s", verb, self.name, self.flow.name, kept)
         self._run_hooks(self._settings.on_running)
 
     def _cancel(self, stop: Callable[[], None]) -> None:

@@ -33,6 +33,9 @@ def submit_deferred(
         TaskyardError: The control plane refused the run.
     """
     task.signature.check(args, kwargs)
+    around = current_scope()
+    if around is not None and around.earlier is not None:
+        around.earlier.outside(f"'{task.name}'")
     scope = outside_scope()
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)

@@ -69,6 +69,48 @@ class Submitter(Protocol):
         """Submit a run for each element; returns their futures."""
 
 
+class EarlierRuns(Protocol):
+    """What earlier attempts of a flow run have made: calls of a body that runs again may be these."""
+
+    is_plan: bool
+    """Whether nothing is executed, and it is only said what would be."""
+
+    def look(
+        self, task: TaskDefinition[..., Any], scope: "Scope", call: Arguments, wait_for: object, is_new: bool
+    ) -> tuple[Any, Future[Any] | None]:
+        """Return the future of the run that a call was, or what `note` is told if it becomes a new one.
+
+        A call `is_new` whatever there is: its values are taken one by one, or it is part of a transaction, so
+        that what it did was undone, or can be.
+        """
+        ...
+
+    def note(self, key: Any, future: Future[Any]) -> None:
+        """Hear which run a call has become."""
+
+    def map(
+        self,
+        task: TaskDefinition[..., Any],
+        scope: "Scope",
+        expansion: Any,
+        wait_for: object,
+        submit: Callable[[Any], Any],
+        is_new: bool,
+    ) -> Any:
+        """Return the futures of a map; `submit` makes runs of its children that were none."""
+        ...
+
+    def flow(self, flow: Any, digest: bytes) -> Any:
+        """Return the run that a call of a nested flow was, or None."""
+        ...
+
+    def executes_flow(self, flow: Any, found: Any) -> None:
+        """Hear that a nested flow is executed, in the run that was found or in a new one."""
+
+    def outside(self, what: str) -> None:
+        """Hear of something that is about to be started and is no part of the flow run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Who serves the runs of a task runner: their queue, and this process, if it is the one."""
@@ -92,6 +134,7 @@ class Scope:
         "call_gives_future",
         "caller_run_id",
         "code",
+        "earlier",
         "executor",
         "flow_run_id",
         "headers",
@@ -137,8 +180,7 @@ class Scope:
             keep_futures: Whether to remember every future, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
             headers: Those of the run that makes the calls, which its own runs have too.
-            code: What the flow says of the code of its tasks.
-            inherited: What the flow, and settings, say of results; None for nothing.
+            code: What the flow says of the code of its tasks; `inherited`: what is said of results.
             call_gives_future: Whether a call of a task returns the future of its run, not its value.
         """
         self._session = session
@@ -154,6 +196,7 @@ class Scope:
         self.headers = headers
         self.code = code
         self.inherited = inherited
+        self.earlier: EarlierRuns | None = None  # as nearly always
         self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
         self.address = settings.server()
         self.numbered_by: Scope | None = None
@@ -191,6 +234,7 @@ class Scope:
             inherited=self.inherited,
         )
         scope.kept_futures = self.kept_futures
+        scope.earlier = self.earlier
         scope.numbered_by = self.numbered_by or self
         scope._ordinals, scope._lock, scope._flow_keys = self._ordinals, self._lock, self._flow_keys
         scope._skipped = self._skipped
@@ -246,6 +290,15 @@ class Scope:
             self._ordinals[task_key] = first + count
         return first
 
+    def go_on_after(self, numbers: Mapping[str, int]) -> None:
+        """Number runs of tasks from these numbers on, or from where it is if that is further."""
+        with self._lock:
+            for task_key, number in numbers.items():
+                before = self._ordinals.get(task_key, 0)
+                if number > before:
+                    self._ordinals[task_key] = number
+                    self._skipped[task_key] = self._skipped.get(task_key, 0) + number - before
+
     def next_ordinal(self, task_key: str) -> int:
         """Return the number that the next run of a task gets."""
         with self._lock:
@@ -275,8 +328,11 @@ class Scope:
     def submitted(self) -> int:
         """Return how many task runs were submitted from here, or are about to be."""
         with self._lock:
-            numbered = sum(count for key, count in self._ordinals.items() if key not in self._flow_keys)
-            return numbered - sum(self._skipped.values())
+            return sum(
+                count - self._skipped.get(key, 0)
+                for key, count in self._ordinals.items()
+                if key not in self._flow_keys
+            )
 
 
 def _submitter(task_runner: object) -> Submitter | None:

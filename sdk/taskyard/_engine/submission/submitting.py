@@ -5,6 +5,7 @@ runs exists.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from taskyard._data.runs.state import State
@@ -29,6 +30,19 @@ from taskyard_contract.pickling import IN_MAIN, dumps_apart, names_in
 from taskyard_contract.references import begin_collecting
 from taskyard_contract.states import UpstreamKind
 from taskyard_contract.values.layout import LaidOut
+
+
+class Called(NamedTuple):
+    """A task as it is called from somewhere."""
+
+    task: TaskDefinition[..., Any]
+    """With what it takes over from there."""
+    hooked: TaskDefinition[..., Any]
+    """With its hooks, which a transaction calls when it ends."""
+    transaction: Any
+    """The one that its runs are parts of, if it is called in one."""
+    carried: Any
+    """The assets that its runs are made of, if the program has any."""
 
 
 class Identity(NamedTuple):
@@ -65,24 +79,20 @@ def submit_one(
 
     Raises:
         ParameterBindError: The arguments do not fit.
-        NotPicklable: An argument cannot travel to another process.
-        PayloadTooLarge: The arguments are larger than the control plane takes, or upstream runs too many.
+        NotPicklable, PayloadTooLarge: They cannot travel to another process, or upstream runs are too many.
     """
     task.signature.check(args, kwargs)
-    carried = None
-    if use.begun:
-        task, carried = _with_assets(task, scope, (args, kwargs), wait_for)
-    if scope.inherited is not None and not task.is_remote:
-        task = task.inheriting(scope.inherited)
-    transaction, hooked = current_transaction(), task
-    if transaction is not None:
-        transaction = transaction.get_active()
-        task = task.staged() if transaction is not None and not task.is_remote else task
-    session = scope.session
-    names: set[str] = set()
+    call = args, kwargs
+    task, hooked, transaction, carried = _called(task, scope, call, wait_for)
+    session, names, key = scope.session, set[str](), None
+    if scope.earlier is not None:
+        is_new = lazy or transaction is not None
+        key, found = scope.earlier.look(task, scope, call, wait_for, is_new)
+        if found is not None:
+            return found
     run_id = new_id() if identity is None else identity.run_id
     future: Future[Any] = Future(run_id, scope) if task.reading is None else future_of(task, run_id, scope)
-    data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct, names)
+    data, upstream, cache_key, extra = packed(task, scope, future, call, direct, names)
     group = group_of(task, scope, session, names)
     if wait_for is not None:
         add_order(upstream, wait_for)
@@ -101,10 +111,16 @@ def submit_one(
     session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     for part in parts:
         transaction.follow(part)
+    if key is not None and scope.earlier is not None:
+        scope.earlier.note(key, future)
     if scope.speaks:
-        name = extra.name if extra is not None else ""
-        say_submitted(task, [name or f"{task.name}-{ordinal}"], at_once=direct or at_once)
+        _say(task, extra, ordinal, direct or at_once)
     return future
+
+
+def _say(task: TaskDefinition[..., Any], extra: Any, ordinal: int, at_once: bool) -> None:
+    name = (extra.name if extra is not None else "") or f"{task.name}-{ordinal}"
+    say_submitted(task, [name], at_once=at_once)
 
 
 def submit_many(
@@ -117,21 +133,37 @@ def submit_many(
         PayloadTooLarge: The arguments of a child are larger than the control plane takes.
     """
     look_now()
+    called = _called(task, scope, expansion.given, wait_for)
+    scope.latest_map = task.name
+    if scope.earlier is not None:
+        submit, is_new = partial(_submit_new, called, scope, wait_for), called.transaction is not None
+        children: FutureList[Any] = scope.earlier.map(called.task, scope, expansion, wait_for, submit, is_new)
+        return children
+    return _submit_new(called, scope, wait_for, expansion)
+
+
+def _called(task: TaskDefinition[..., Any], scope: Scope, given: object, wait_for: object) -> Called:
     carried = None
     if use.begun:
-        task, carried = _with_assets(task, scope, expansion.given, wait_for)
+        task, carried = _with_assets(task, scope, given, wait_for)
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)
-    transaction, hooked = current_transaction(), task
+    transaction = current_transaction()
     if transaction is not None:
         transaction = transaction.get_active()
-        task = task.staged() if transaction is not None and not task.is_remote else task
-    scope.latest_map = task.name
+    if transaction is None or task.is_remote:
+        return Called(task, task, transaction, carried)
+    return Called(task.staged(), task, transaction, carried)
+
+
+def _submit_new(called: Called, scope: Scope, wait_for: object, expansion: Expansion) -> FutureList[Any]:
+    """Submit children of a map that no earlier run stands for."""
+    task, hooked, transaction, carried = called
     groups = _Groups(task, scope, scope.take_ordinals(task.task_key, expansion.count))
     futures: FutureList[Any] = FutureList(_futures(task, scope, expansion.count))
     if carried:
         _note_assets(task, scope, futures, carried)
-    shared = _shared_upstream(expansion.resolved, wait_for)
+    shared = shared_upstream(expansion.resolved, wait_for)
     large = LargeValues(task.name, scope.session)
     if scope.executor is None and not task.is_remote:
         large.share(expansion.constants)
@@ -188,7 +220,7 @@ def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[F
     return [future_of(task, run_id, scope) for run_id in new_ids(count)]
 
 
-def _shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:
+def shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:
     """Return the runs that every child of a map has to wait for."""
     shared: Upstream = {future.run_id: UpstreamKind.ORDER_OR_FAILURE for future in resolved}
     return add_order(shared, wait_for) if wait_for is not None else shared

@@ -9,10 +9,12 @@ import hashlib
 from collections.abc import Set
 from typing import Any, Final
 
+from taskyard._data.values.hashing import code_fingerprint
 from taskyard._data.values.headers import merged
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
+from taskyard._engine.definitions.whereabouts import entrypoint_of
 from taskyard._engine.execution.task_body import TaskBody
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.world.announcing import world_of
@@ -22,7 +24,7 @@ from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
 from taskyard.context import current_headers, current_tags
-from taskyard.exceptions import PayloadTooLarge
+from taskyard.exceptions import HashError, PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
 from taskyard_contract.capabilities import own_version
@@ -135,6 +137,14 @@ def task_template(
     return Template(message, data, code.names, seen.holds)
 
 
+def code_fingerprint_of(fn: Any) -> bytes:
+    """Return what stands for the code of a function alone; empty for what cannot be told apart."""
+    try:
+        return bytes.fromhex(code_fingerprint(fn, alone=True))
+    except HashError:
+        return b""
+
+
 def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:
     """Write what the runs of a task have in common, without its code."""
     settings = task.settings
@@ -159,6 +169,7 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         cache_expiration_ms=_cache_expiration_ms(task),
         refresh_cache=bool(settings.refresh_cache),
         coroutine=task.isasync,
+        code_fingerprint=b"" if task.is_remote else code_fingerprint_of(task.fn),
     )
 
 
@@ -202,4 +213,6 @@ def _flow_message(flow: FlowDefinition[..., Any], tags: frozenset[str]) -> templ
         encoding=pickling.ENCODING,
         result_encoding=settings.wire_result_encoding,
         retry=template_pb2.RetryPolicy(max_retries=settings.retries, delays_ms=settings.retry_delays_ms),
+        entrypoint=entrypoint_of(flow.fn),
+        code_fingerprint=code_fingerprint_of(flow.fn),
     )

@@ -159,6 +159,33 @@ class RunCalls(Calling):
         request = run_service_pb2.CancelRunRequest(run_id=run_id, reason=reason, requested_by=requested_by)
         return int(self._call(lambda: self._runs().CancelRun(request, timeout=self._seconds)).state)
 
+    def resume_run(self, run_id: bytes, session_id: bytes, attempt: int, *, completed: bool) -> int:
+        """Have a session execute an ended flow run once more; returns the attempt that it is to make.
+
+        Args:
+            run_id: The flow run.
+            session_id: The session.
+            attempt: The attempt it ended in.
+            completed: Whether it may have completed.
+
+        Raises:
+            RunNotResumable: It has not ended, has completed, or was resumed meanwhile.
+        """
+        request = run_service_pb2.ResumeRunRequest(
+            run_id=run_id, session_id=session_id, attempt=attempt, completed=completed
+        )
+        return self._call(lambda: self._runs().ResumeRun(request, timeout=self._seconds)).attempt
+
+    def call_pages(self, flow_run_id: bytes) -> Iterator[run_service_pb2.ListCallsResponse]:
+        """Yield what the body of a flow run has called itself, page by page, oldest first."""
+        request = run_service_pb2.ListCallsRequest(flow_run_id=flow_run_id)
+        while True:
+            page = self._call(lambda: self._runs().ListCalls(request, timeout=self._seconds))
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
     def explain(self, run_id: bytes) -> "run_service_pb2.Explanation | None":
         """Read why a run waits; None when the server is of a release that cannot say it."""
         request = run_service_pb2.ExplainRequest(run_ids=[run_id])

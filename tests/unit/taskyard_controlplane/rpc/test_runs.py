@@ -28,7 +28,7 @@ def test_waits_end_when_the_server_stops(seconds: float) -> None:
 
         directory: Any = SimpleNamespace(owner=lambda: SimpleNamespace(wait_ended=wait_ended))
         nothing: Any = SimpleNamespace()
-        service = RunService(directory, nothing, nothing, RpcSettings(), PeerSettings(), nothing)
+        service = RunService(directory, nothing, nothing, RpcSettings(), PeerSettings(), nothing, nothing)
         call = asyncio.create_task(service._wait(new_id(), seconds))
         await waiting.wait()
         if seconds:

@@ -11,7 +11,9 @@ from taskyard_controlplane.storage.postgres import writer as postgres_writer
 from taskyard_controlplane.storage.schema import metadata, run
 from taskyard_controlplane.storage.sqlite import writer as sqlite_writer
 
-NO_INSERTIONS = (Rule.CHANGE_OPEN, Rule.REMOVE, Rule.REMOVE_UP_TO)
+NO_INSERTIONS = (
+    Rule.CHANGE_OPEN, Rule.CHANGE_ENDED, Rule.REMOVE, Rule.REMOVE_SAME, Rule.REMOVE_UP_TO,
+)  # fmt: skip
 INSERTIONS = [write for write in WRITES if write.rule not in NO_INSERTIONS]
 of_each_kind = pytest.mark.parametrize("write", WRITES, ids=LISTS)
 of_each_insertion = pytest.mark.parametrize(
@@ -38,14 +40,14 @@ def test_a_row_holds_all_that_a_table_asks_for(write: Write) -> None:
 def test_a_key_decides_about_one_row(write: Write) -> None:
     table = metadata.tables[write.table]
     if not write.key:
-        assert write.rule in (Rule.APPEND, Rule.ADD, Rule.REMOVE_UP_TO)
+        assert write.rule in (Rule.APPEND, Rule.ADD, Rule.REMOVE_UP_TO, Rule.REMOVE_SAME)
         return
     if write.rule is Rule.COPY_BAD_END:
         assert write.key in table.primary_key.columns, "a run is in one state for good"
         return
     unique = [list(one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)]
     assert [table.c[write.key]] in [list(table.primary_key), *unique]
-    if write.rule is Rule.CHANGE_OPEN:
+    if write.rule in (Rule.CHANGE_OPEN, Rule.CHANGE_ENDED):
         assert write.columns[-1] == write.key
 
 

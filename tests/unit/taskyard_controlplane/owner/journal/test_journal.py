@@ -66,6 +66,7 @@ VERBS: dict[str, tuple[Callable[[Journal], object], str]] = {
     "taken_from_backlog": (lambda it: it.taken_from_backlog("lane", 0, 7), "rows.backlog_removed"),
     "key_known": (lambda it: it.key_known(run()), "rows.keys"),
     "taken_one_by_one": (lambda it: it.taken_one_by_one([7]), "rows.backlog_taken"),
+    "reopened": (lambda it: it.reopened(run(), 11), "rows.reopened"),
     "ended": (lambda it: it.ended(run()), "rows.ended"),
     "result_named": (lambda it: it.result_named(run(), [BlobRef(name="n")]), "rows.blob_refs"),
     "cached": (lambda it: it.cached(run(), 1), "rows.cache"),

@@ -1,0 +1,46 @@
+"""Calls of nested flows in a body that runs again: the run that there was, or taken up where it ended."""
+
+from typing import Any
+
+from taskyard._data.runs.recorded import from_run
+from taskyard._data.runs.state import State
+from taskyard._engine.definitions.flow_definition import FlowDefinition
+from taskyard._engine.flow_runs.again import Again
+from taskyard._engine.flow_runs.flow_reports import parameters_for_record
+from taskyard._engine.resuming.digests import digest_of_parameters
+from taskyard._engine.submission.scope import Scope, current_scope
+from taskyard.exceptions import RunNotFound
+from taskyard_contract.encodings import decode_payload
+from taskyard_contract.states import FIRST_FINAL, RunState
+
+
+def found_before(flow: FlowDefinition[..., Any], parameters: dict[str, Any]) -> State[Any] | Again | None:
+    """Return what an earlier attempt has made of a call of a nested flow.
+
+    Returns:
+        The state of a run that has completed, and whose value is recorded; a run to be executed again,
+        because it ended otherwise; or None, and the call becomes a new run.
+    """
+    around = current_scope()
+    if around is None or around.earlier is None:
+        return None
+    written = parameters_for_record(parameters, around.session)
+    found = around.earlier.flow(flow, digest_of_parameters(written, around.session))
+    state = None
+    if found is not None and written:  # what has no form cannot be compared
+        state = _state_or_run(around, found.run_id)
+    if not isinstance(state, State):
+        around.earlier.executes_flow(flow, found)
+    return state
+
+
+def _state_or_run(around: Scope, run_id: bytes) -> State[Any] | Again | None:
+    try:
+        run = around.session.client().get_run(run_id, include_result=True)
+    except RunNotFound:
+        return None
+    if int(run.state) == RunState.COMPLETED:
+        if not run.HasField("result"):
+            return None  # it returned its runs, or what cannot be recorded
+        return from_run(run, lambda payload: decode_payload(payload, around.fetch))
+    return Again(run.run_id, run.name, run.attempt) if run.state >= FIRST_FINAL else None

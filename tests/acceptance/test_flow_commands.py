@@ -1,0 +1,70 @@
+"""``taskyard flow resume``: a flow whose program was ended is taken up by another one."""
+
+import signal
+from pathlib import Path
+
+from support.programs import Stage, eventually
+
+from taskyard_contract.ids import format_id
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from taskyard import flow, task, unmapped
+
+HERE = Path(__file__).parent
+
+@task
+def load(place, number):
+    with open(HERE / place, "a") as log:
+        log.write(f"load-{number}\\n")
+    return number
+
+@task
+def total(place, values):
+    while (HERE / "hangs").exists():
+        time.sleep(0.05)
+    with open(HERE / place, "a") as log:
+        log.write("total\\n")
+    return sum(values)
+
+@flow
+def main(place):
+    values = load.map(unmapped(place), range(20))
+    return total(place, values)
+
+if __name__ == "__main__":
+    main("log")
+"""
+
+
+def test_row_115_a_flow_whose_program_was_ended_is_planned_and_resumed_by_the_command(
+    stage: Stage, tmp_path: Path
+) -> None:
+    script, log = tmp_path / "program.py", tmp_path / "log"
+    script.write_text(PROGRAM)
+    (tmp_path / "hangs").touch()
+    program = stage.start_file(script)
+    eventually(lambda: log.exists() and len(log.read_text().split()) == 20, "the map was executed")
+    [run] = eventually(lambda: stage.document("run", "ls", "--kind", "flow"), "the flow run")
+    busy = stage.call("flow", "resume", run["id"])
+    assert busy.returncode == 1
+    assert "has not ended" in busy.stderr
+    program.end(signal.SIGTERM)
+    (tmp_path / "hangs").unlink()
+    eventually(lambda: stage.document("run", "show", run["id"])["state"] == "CRASHED", "it crashed")
+
+    plan = stage.document("flow", "resume", run["id"], "--dry-run")
+    assert (plan["reused"], plan["executed"]) == (20, 1), plan
+    shown = stage.call("flow", "resume", run["id"], "--dry-run").stdout
+    assert "reuse 20, rerun at least 1" in shown
+    done = stage.call("flow", "resume", run["id"])
+    assert (done.returncode, done.stdout) == (0, f"{run['id']} Completed\n"), done.stderr
+    lines = log.read_text().split()
+    assert sorted(lines) == sorted([*(f"load-{number}" for number in range(20)), "total"])
+    again = stage.call("flow", "resume", run["id"])
+    assert again.returncode == 1
+    assert "has completed" in again.stderr
+    missing = stage.call("flow", "resume", format_id(bytes(16)))
+    assert missing.returncode == 1
+    assert "Traceback" not in missing.stderr
