@@ -18,12 +18,13 @@ from taskyard._engine.execution.interrupts import (
     exit_code_of,
 )
 from taskyard._engine.flow_runs.engine import Call
-from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
+from taskyard._engine.flow_runs.flow_arguments import edges_of, resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
+from taskyard._engine.flow_runs.not_ready import NeverStarted
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.futures.waiting import wait_for_all_inside_async
 from taskyard._engine.submission.direct_calls import named
-from taskyard.exceptions import FlowCancelled, TaskyardError, TerminationSignal
+from taskyard.exceptions import FlowCancelled, TaskyardError, TerminationSignal, UpstreamTaskError
 
 
 def run_async(
@@ -46,9 +47,16 @@ def run_async(
     async def run_folded() -> Any:
         for future in upstream_of(call, wait_for):
             await future.await_state()
-        parameters = flow.signature.bind(*resolved(call, wait_for))
+        upstream = edges_of(flow.name, call, wait_for)
+        try:
+            parameters = flow.signature.bind(*resolved(call, wait_for))
+        except UpstreamTaskError as why:
+            never = NeverStarted(flow, upstream, why)
+            if never.decision is not None:
+                await asyncio.wrap_future(never.decision)
+            return never.result(return_state)
         with ExitStack() as stack:
-            record = FlowRunRecord(flow, parameters, stack)
+            record = FlowRunRecord(flow, parameters, upstream, stack)
             delay = await _attempt_async(record)
             while delay is not None:
                 await asyncio.sleep(delay)

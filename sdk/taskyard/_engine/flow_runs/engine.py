@@ -19,19 +19,34 @@ from taskyard._engine.execution.interrupts import (
     interrupter,
     is_for_a_flow_around,
 )
-from taskyard._engine.flow_runs.flow_arguments import resolved
+from taskyard._engine.flow_runs.flow_arguments import edges_of, resolved
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
+from taskyard._engine.flow_runs.not_ready import NeverStarted
 from taskyard._engine.futures.waiting import wait_for_all_inside
-from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
+from taskyard.exceptions import (
+    FlowCancelled,
+    FlowRunTimeoutError,
+    TaskyardError,
+    TerminationSignal,
+    UpstreamTaskError,
+)
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def run_sync(flow: FlowDefinition[..., Any], call: Call, wait_for: object, return_state: bool) -> Any:
     """Run a flow in this thread."""
-    parameters = flow.signature.bind(*resolved(call, wait_for))
+    flow.signature.check(*call)
+    upstream = edges_of(flow.name, call, wait_for)
+    try:
+        parameters = flow.signature.bind(*resolved(call, wait_for))
+    except UpstreamTaskError as why:
+        run = NeverStarted(flow, upstream, why)
+        if run.decision is not None:
+            run.decision.result()
+        return run.result(return_state)
     with ExitStack() as stack:
-        record = FlowRunRecord(flow, parameters, stack)
+        record = FlowRunRecord(flow, parameters, upstream, stack)
         outermost = stack.enter_context(catch_termination())
         try:
             while (delay := _attempt(record)) is not None:

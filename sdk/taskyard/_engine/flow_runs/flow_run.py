@@ -16,6 +16,7 @@ from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.failures import interruption_of, message_of
 from taskyard._data.values.folding import raises_of_runs
 from taskyard._data.values.headers import merged
+from taskyard._data.values.known_results import KnownResults
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
@@ -31,12 +32,12 @@ from taskyard._engine.flow_runs.flow_reports import (
     state_read_again,
     written_value,
 )
+from taskyard._engine.flow_runs.submitting import submit_flow
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.progress import is_wanted, showing
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
-from taskyard._engine.submission.templates import flow_template
 from taskyard._engine.world.announcing import look_at_modules
-from taskyard._network.session.run_groups import GroupKey, RunGroup
+from taskyard._network.session.run_groups import Upstream
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_headers, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable, ResultStorageError
@@ -46,7 +47,7 @@ from taskyard_contract.failures import text_of, type_name
 from taskyard_contract.for_people import run_lines
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
-from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, StateType
+from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, StateType, UpstreamKind
 
 if TYPE_CHECKING:
     from taskyard._engine.results.plans import ResultPlan
@@ -58,8 +59,20 @@ INTERRUPTED_SECONDS: Final = 2.0
 class FlowRunRecord:
     """One flow run, from its submission to its final state."""
 
-    def __init__(self, flow: FlowDefinition[..., Any], parameters: dict[str, Any], stack: ExitStack) -> None:
-        """Submit the flow run; `stack` ends what it starts (its task runner).
+    def __init__(
+        self,
+        flow: FlowDefinition[..., Any],
+        parameters: dict[str, Any],
+        upstream: Upstream,
+        stack: ExitStack,
+    ) -> None:
+        """Submit the flow run.
+
+        Args:
+            flow: The flow.
+            parameters: What it is called with.
+            upstream: The runs that it depends on; they have ended.
+            stack: Ends what it starts (its task runner).
 
         Raises:
             ConnectionFailed: There is no control plane to record it.
@@ -102,11 +115,10 @@ class FlowRunRecord:
             inherited=inherited_inside(flow, caller.inherited),
             call_gives_future=flow.settings.call_gives_future,
         )
+        self.scope.known = KnownResults()
         stack.enter_context(runner.started(self.scope))
         self.context = self._make_context()
-        self._submit(caller)
-        if self.scope.speaks:
-            get_logger("engine").debug("%s", run_lines.created(self.name, flow.name, RunKind.FLOW))
+        self._submit(caller, upstream)
 
     def _make_name(self) -> str:
         template = self._settings.flow_run_name
@@ -145,19 +157,11 @@ class FlowRunRecord:
 
         return keeping(outermost, self.scope, self.name or self.flow.name)
 
-    def _submit(self, caller: Scope) -> None:
-        template = flow_template(self.flow)
-        ordinal = caller.take_flow_ordinal(template.task_key)
-        key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
-        group = RunGroup(key, ordinal)
-        group.add(
-            self.run_id,
-            parameters_for_record(self.parameters, self.session),
-            None,
-            None,
-            pb.RunExtra(name=self.name),
-        )
-        self.session.submit_group(group)
+    def _submit(self, caller: Scope, upstream: Upstream) -> None:
+        record = parameters_for_record(self.parameters, self.session)
+        submit_flow(self.flow, caller, self.run_id, self.name, record, upstream, self.scope.headers)
+        if self.scope.speaks:
+            get_logger("engine").debug("%s", run_lines.created(self.name, self.flow.name, RunKind.FLOW))
 
     @contextmanager
     def attempt(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -297,6 +301,8 @@ class FlowRunRecord:
         if self.state.is_cancelled() and decision.message not in ("", self.state.message):
             self.state = State(StateType.CANCELLED, message=decision.message)
         self.state = self.state.of_flow_run(UUID(bytes=self.run_id))
+        if self._outer is not None and self._outer.kept_futures is not None:
+            self._outer.kept_futures.append(self)
         self._run_hooks(self._final_hooks())
         level = run_lines.level_of(_RECORDED.get(self.state.type, RunState.FAILED))
         attempts = self._settings.retries + 1
@@ -304,6 +310,10 @@ class FlowRunRecord:
         which = run_lines.which_attempt(_RECORDED.get(self.state.type, 0), self.attempt_number, attempts)
         self._tell(level, f"{said}{which}")
         return None
+
+    def get_state(self) -> State[Any]:
+        """Return the state that it is in, or has ended in."""
+        return self.state
 
     def _retry_text(self, delay: float) -> str:
         state, error = self.state, self._error
@@ -347,7 +357,11 @@ class FlowRunRecord:
             raise CancelledRun(f"flow run '{self.name}' was cancelled") from None
         if self._error is not None:
             raise self._error
-        return self.state.result()
+        value = self.state.result()
+        known = self._outer.known if self._outer is not None else None
+        if known is not None:
+            known.note(value, self.run_id, UpstreamKind.FLOW_RESULT)
+        return value
 
     def _logger(self) -> Any:
         return get_run_logger(self.context)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from taskyard import settings
 from taskyard._data.runs.records import FlowRun
+from taskyard._data.runs.state import State
 from taskyard._data.values.awaited import AwaitedRun, Host
 from taskyard._data.values.headers import NO_HEADERS
 from taskyard._data.values.kept import Dropped
+from taskyard._data.values.known_results import KnownResults
 from taskyard._engine.definitions.flow_options import Code
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
@@ -22,6 +24,7 @@ from taskyard._network.session.sessions import current_session, session_of_flow_
 from taskyard.context import RunContext, current_context
 from taskyard.logging import wants_all
 from taskyard_api.v1 import common_pb2, run_service_pb2
+from taskyard_contract.capabilities import RECORDED_EDGES
 
 if TYPE_CHECKING:
     from taskyard._engine.results.inheriting import Inherited
@@ -56,6 +59,14 @@ class LocalExecutor(Protocol):
 
     def iterate_async(self, future: Future[Any]) -> AsyncGenerator[Any, None]:
         """Do so with a run of an asynchronous generator task."""
+        ...
+
+
+class Counted(Protocol):
+    """A run that decides with others how a flow ends: the future of a task run, or a subflow."""
+
+    def get_state(self) -> State[Any]:
+        """Return the state that it is in."""
         ...
 
 
@@ -98,6 +109,7 @@ class Scope:
         "host",
         "inherited",
         "kept_futures",
+        "known",
         "latest_map",
         "log_prints",
         "numbered_by",
@@ -134,7 +146,7 @@ class Scope:
             queue: Where runs wait; empty for what their tasks say.
             executor: Executes runs in this process, when the task runner is a local one.
             host: The worker, when this is one.
-            keep_futures: Whether to remember every future, because all of them decide how a flow ends.
+            keep_futures: Whether to remember every run, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
             headers: Those of the run that makes the calls, which its own runs have too.
             code: What the flow says of the code of its tasks.
@@ -147,14 +159,14 @@ class Scope:
         self.log_prints = log_prints
         self.queue = queue
         self.executor = executor
-        self.host = host
-        self.task_runner = task_runner
+        self.host, self.task_runner = host, task_runner
         self.submitter = _submitter(task_runner)
         self.call_gives_future = call_gives_future
         self.headers = headers
         self.code = code
         self.inherited = inherited
-        self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
+        self.kept_futures: list[Counted] | None = [] if keep_futures else None
+        self.known: KnownResults | None = None
         self.address = settings.server()
         self.numbered_by: Scope | None = None
         """The scope whose numbers it takes, if it has none of its own."""
@@ -191,6 +203,7 @@ class Scope:
             inherited=self.inherited,
         )
         scope.kept_futures = self.kept_futures
+        scope.known = self.known
         scope.numbered_by = self.numbered_by or self
         scope._ordinals, scope._lock, scope._flow_keys = self._ordinals, self._lock, self._flow_keys
         scope._skipped = self._skipped
@@ -271,6 +284,12 @@ class Scope:
         """Number the next run of a flow: nobody waits for it as for a task run."""
         self._flow_keys.add(task_key)
         return self.take_ordinals(task_key)
+
+    def note_sources(self, upstream: dict[bytes, int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Add the runs whose values are passed on in a call to those it depends on: for the record."""
+        known = self.known
+        if known is not None and known.known and RECORDED_EDGES in self.session.capabilities:
+            known.add_to(upstream, args, kwargs)
 
     def submitted(self) -> int:
         """Return how many task runs were submitted from here, or are about to be."""

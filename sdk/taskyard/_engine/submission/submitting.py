@@ -78,27 +78,21 @@ def submit_one(
     if transaction is not None:
         transaction = transaction.get_active()
         task = task.staged() if transaction is not None and not task.is_remote else task
-    session = scope.session
     names: set[str] = set()
     run_id = new_id() if identity is None else identity.run_id
     future: Future[Any] = Future(run_id, scope) if task.reading is None else future_of(task, run_id, scope)
     data, upstream, cache_key, extra = packed(task, scope, future, (args, kwargs), direct, names)
-    group = group_of(task, scope, session, names)
-    if wait_for is not None:
-        add_order(upstream, wait_for)
-    if upstream:
-        check_upstream(task.name, upstream)
+    group = group_of(task, scope, scope.session, names)
+    if scope.known is not None or wait_for is not None or upstream:
+        _complete(upstream, task.name, scope, (args, kwargs), wait_for)
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
-    if identity is None or identity.ordinal is None:
-        ordinal = scope.take_ordinals(task.task_key)
-    else:
-        ordinal = identity.ordinal
+    ordinal = _ordinal_of(task, scope, identity)
     if carried:
         _note_assets(task, scope, [future], carried)
     # Before the run: what it does can be undone by somebody else from its first moment on.
     parts = () if transaction is None else transaction.parts_of(hooked, (future,), cache_key, lazy)
-    session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
+    scope.session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     for part in parts:
         transaction.follow(part)
     if scope.speaks:
@@ -132,6 +126,8 @@ def submit_many(
     if carried:
         _note_assets(task, scope, futures, carried)
     shared = _shared_upstream(expansion.resolved, wait_for)
+    if scope.known is not None:
+        scope.note_sources(shared, *expansion.given)
     large = LargeValues(task.name, scope.session)
     if scope.executor is None and not task.is_remote:
         large.share(expansion.constants)
@@ -186,6 +182,25 @@ def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[F
     if task.reading is None:
         return [Future(run_id, scope) for run_id in new_ids(count)]
     return [future_of(task, run_id, scope) for run_id in new_ids(count)]
+
+
+def _ordinal_of(task: TaskDefinition[..., Any], scope: Scope, identity: Identity | None) -> int:
+    """Return the number of a run: that which it was made with, or the next one."""
+    if identity is None or identity.ordinal is None:
+        return scope.take_ordinals(task.task_key)
+    return identity.ordinal
+
+
+def _complete(upstream: Upstream, name: str, scope: Scope, call: Arguments, wait_for: object) -> None:
+    """Add to the upstream runs of a call what its arguments do not say themselves.
+
+    Raises:
+        PayloadTooLarge: They are too many.
+    """
+    scope.note_sources(upstream, *call)
+    if wait_for is not None:
+        add_order(upstream, wait_for)
+    check_upstream(name, upstream)
 
 
 def _shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:
