@@ -15,7 +15,7 @@ from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import add_order
 from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import Identity
-from taskyard.client.schemas.objects import TaskRun, TaskRunResult
+from taskyard.client.schemas.objects import FlowRunResult, TaskRun, TaskRunResult
 from taskyard.context import RunContext, current_tags
 from taskyard.exceptions import ConfigurationError
 from taskyard.states import Pending, Scheduled
@@ -112,13 +112,13 @@ def _uuid(raw: bytes) -> UUID | None:
     return UUID(bytes=raw) if raw else None
 
 
-def _input(future: Future[Any]) -> TaskRunResult:
+def _input(future: Future[Any]) -> TaskRunResult | FlowRunResult:
     return TaskRunResult(id=future.task_run_id)
 
 
 def _inputs(
     parameters: Mapping[str, Any], wait_for: object, extra_inputs: Mapping[str, Any]
-) -> dict[str, list[TaskRunResult]]:
+) -> dict[str, list[TaskRunResult | FlowRunResult]]:
     """Return the runs that a run depends on, by parameter, and those that it only waits for."""
     found = {name: [_input(future) for future in futures_in(value)] for name, value in parameters.items()}
     if wait_for is not None:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Final, Self
 
 from taskyard._engine.own_agent.on_workers import Ordered
-from taskyard._engine.submission.scope import Service
+from taskyard._engine.submission.ports import Service
 from taskyard._network.session.session import Session
 from taskyard.task_runners import TaskRunner
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from taskyard._engine.own_agent.on_workers import Ordered
-from taskyard._engine.submission.scope import Service
+from taskyard._engine.submission.ports import Service
 from taskyard._network.session.session import Session
 from taskyard.task_runners import TaskRunner
 

@@ -3,14 +3,14 @@
 So unit tests run the whole engine, its threads excepted, in the test's own thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from support.scripted_sessions import ScriptedSessions
 
 from taskyard._engine.submission.scope import Scope
 from taskyard._network.session.session import Session
-from taskyard_api.v1 import common_pb2, template_pb2
+from taskyard_api.v1 import common_pb2, run_service_pb2, template_pb2
 from taskyard_contract.blobs.names import name_of, sha256_name
 
 
@@ -28,6 +28,9 @@ class StoredBlobs:
 
     def download(self, ref: common_pb2.BlobRef) -> memoryview:
         return memoryview(bytearray(self.blobs[name_of(ref)]))
+
+    def call_pages(self, flow_run_id: bytes) -> Iterator[run_service_pb2.ListCallsResponse]:
+        return iter(())
 
     def close(self) -> None:
         """Nothing to close."""

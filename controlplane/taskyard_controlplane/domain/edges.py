@@ -15,6 +15,8 @@ _FORGIVEN: Final = (int(RunState.FAILED), int(RunState.NOT_READY))
 _FORGIVING: Final = int(UpstreamKind.DATA_OR_FAILURE)
 NOT_COMPLETED: Final = int(UpstreamKind.NOT_COMPLETED)
 IF_SUBMITTED: Final = int(UpstreamKind.IF_SUBMITTED)
+_RECORDED: Final = int(UpstreamKind.RESULT)
+"""Kinds from here on say where a value came from, and there is nothing to wait for."""
 _KINDS: Final = [bytes((kind,)) for kind in range(256)]
 
 
@@ -28,6 +30,19 @@ def split_edges(packed: bytes) -> list[Edge]:
     if len(packed) == EDGE_BYTES:  # most have one, and a million of them are read at a start
         return [(packed[:16], packed[16])]
     return [(packed[start : start + 16], packed[start + 16]) for start in range(0, len(packed), EDGE_BYTES)]
+
+
+def awaited(edges: Sequence[Edge]) -> Sequence[Edge]:
+    """Return the edges that a run waits for: all but those that only record where its values came from."""
+    for _, kind in edges:
+        if kind >= _RECORDED:
+            return [edge for edge in edges if edge[1] < _RECORDED]
+    return edges
+
+
+def awaits(packed: bytes) -> bool:
+    """Say whether any edge of a run's list, as its row has it, is one that the run waits for."""
+    return any(kind < _RECORDED for kind in packed[EDGE_BYTES - 1 :: EDGE_BYTES])
 
 
 def accepts(kind: int, state: int) -> bool:

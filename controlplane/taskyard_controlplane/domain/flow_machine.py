@@ -18,17 +18,19 @@ E = RunEvent
 
 ENDED: Final = Effect.RECORD_END | Effect.RELEASE_DOWNSTREAM | Effect.NOTIFY
 FOR_TASKS: Final = Reject("only task runs")
+STARTED: Final = Reject("its body has started")
 
 ABANDONED: Final = Go(S.CRASHED, ENDED | Effect.CANCEL_INSIDE)
 FAILED: Final = Go(S.FAILED, ENDED)
 RETRY: Final = Go(S.AWAITING_RETRY, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT)
+NOT_READY: Final = Go(S.NOT_READY, ENDED)
 STOPPED: Final = Go(S.CANCELLED, ENDED | Effect.CANCEL_INSIDE)
 REOPEN: Final = Go(S.PENDING, Effect.RECORD_EVENT | Effect.NEXT_ATTEMPT)
 STOP_BODY: Final = Go(S.CANCELLING, Effect.RECORD_EVENT | Effect.REQUEST_CANCEL | Effect.CANCEL_INSIDE)
 
 _TASKS_ONLY: Final[Row] = {
     E.UPSTREAM_DONE: FOR_TASKS,
-    E.UPSTREAM_FAILED: FOR_TASKS,
+    E.UPSTREAM_FAILED: STARTED,
     E.CACHE_KEY_KNOWN: FOR_TASKS,
     E.CACHE_HIT: FOR_TASKS,
     E.CACHE_LEADS: FOR_TASKS,
@@ -61,8 +63,15 @@ def _final_row(resumed: Cell = REOPEN) -> Row:
 
 
 TABLE: Final[Table] = {
-    S.PENDING: {**_TASKS_ONLY, **_BODY_ENDS, E.STARTED: Go(S.RUNNING), E.CANCEL_REQUESTED: STOPPED},
-    S.RUNNING: {**_TASKS_ONLY, **_BODY_ENDS, E.STARTED: DUPLICATE},
+    S.PENDING: {
+        **_TASKS_ONLY,
+        **_BODY_ENDS,
+        E.STARTED: Go(S.RUNNING),
+        E.CANCEL_REQUESTED: STOPPED,
+        E.UPSTREAM_FAILED: NOT_READY,
+    },
+    # A control plane that was started again takes a body that has not started for one that runs.
+    S.RUNNING: {**_TASKS_ONLY, **_BODY_ENDS, E.STARTED: DUPLICATE, E.UPSTREAM_FAILED: NOT_READY},
     S.AWAITING_RETRY: {
         **_TASKS_ONLY,
         **_BODY_ENDS,
@@ -76,6 +85,7 @@ TABLE: Final[Table] = {
         **dict.fromkeys(_BODY_ENDS, STOPPED),
         E.STARTED: LATE,
         E.CANCEL_REQUESTED: DUPLICATE,
+        E.UPSTREAM_FAILED: STOPPED,
     },
     # States only task runs can be in: nothing may happen to a flow run there.
     S.READY: dict.fromkeys(RunEvent, FOR_TASKS),

@@ -8,9 +8,11 @@ from typing import Any, Final, cast
 
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.errors import RunNotFound
-from taskyard_contract.ids import ID_BYTES, format_id
+from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunKind
 from taskyard_contract.values.call_digests import call_digest
 from taskyard_contract.wire_text import bounded
+from taskyard_controlplane.domain.edges import awaited, split_edges
 from taskyard_controlplane.reading.background import Background
 from taskyard_controlplane.reading.messages import template_of
 from taskyard_controlplane.storage.interface import CalledRun, Reader
@@ -19,7 +21,6 @@ MOST_CALLS: Final = 2_000
 """In one page."""
 READ_AT_ONCE: Final = 250
 """Each has up to 64 KiB of arguments, which are in memory while digests are made of them."""
-_EDGE_BYTES: Final = ID_BYTES + 1
 
 
 class CallReader:
@@ -72,20 +73,20 @@ class _Page:
         message.run_ids.append(call.run_id)
         message.template_indices.append(index)
         message.states.append(cast(Any, call.state))
-        message.digests.append(digest_of(call))
+        message.digests.append(digest_of(call, int(message.templates[index].kind)))
         message.ordinals.append(call.ordinal)
         message.have_arguments.append(bool(call.args or call.args_blob))
 
 
-def digest_of(call: CalledRun) -> bytes:
-    """Return the digest of what a run was called with."""
+def digest_of(call: CalledRun, kind: int) -> bytes:
+    """Return the digest of what a run was called with.
+
+    Where values came from plays no role, only what they are: of flows all upstream runs say no more, because
+    they are called with values.
+    """
     label = common_pb2.Payload.FromString(call.args_blob or b"")
     blobs = [ref.name for ref in label.values]
     if label.HasField("blob"):
         blobs.append(label.blob.name)
-    edges = call.upstream or b""
-    pairs = [
-        (edges[start : start + ID_BYTES], edges[start + ID_BYTES])
-        for start in range(0, len(edges), _EDGE_BYTES)
-    ]
-    return call_digest(call.args or b"", map(bounded, blobs), pairs)
+    edges = [] if kind == RunKind.FLOW else awaited(split_edges(call.upstream or b""))
+    return call_digest(call.args or b"", map(bounded, blobs), edges)

@@ -97,6 +97,7 @@ def run_message(
         upstream=upstream_of(run.upstream, MAX_LISTED_UPSTREAM if brief else None),
         cache_key=run.cache_key or "",
         priority=template.priority,
+        ordinal=run.ordinal,
     )
     if full:
         message.template.CopyFrom(template)

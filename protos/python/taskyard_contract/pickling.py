@@ -360,6 +360,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if cells and self._shared_cells():  # else cloudpickle makes each of them anew
             own = zip(func.__closure__ or (), cells, strict=True)
             cells = tuple(cell if id(cell) in self._shared_cells() else new for cell, new in own)
+        where = self._globals.setdefault(module, _Globals(module))
         if module == MAIN:
             namespace = func.__globals__
             used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
@@ -367,19 +368,12 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             python = {name for name in used if name not in namespace and hasattr(builtins, name)}
             self.builtins |= python
             self.names.update(set(used) - python)
+            if not self.is_code:
+                where = _Globals(module, tuple(sorted(set(used) & namespace.keys())))
             self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
             self.wished |= module_names.names_in_disguise(func.__code__, namespace)
         slots["__globals__"] = {}
-        where = self._globals.setdefault(module, _Globals(module))
-        if module == MAIN and not self.is_code:
-            where = _Globals(module, self._used(func))
         return make, (code, where, *others, cells), (state, slots), *rest
-
-    @staticmethod
-    def _used(func: FunctionType) -> tuple[str, ...]:
-        """Return the names that a function looks for in its globals and that are there now."""
-        used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
-        return tuple(name for name in sorted(used) if name in func.__globals__)
 
     def _code(self, code: CodeType) -> Any:
         lines = "" if code in self._inside else code_lines.lines_of(code)
@@ -389,14 +383,11 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         return durable_names.code, (arguments, code.co_filename, lines)
 
 
-class _Globals:
+class _Globals(NamedTuple):
     """Stands for the globals of a module, and for names that have to be there."""
 
-    __slots__ = ("module", "names")
-
-    def __init__(self, module: str, names: tuple[str, ...] = ()) -> None:
-        self.module = module
-        self.names = names
+    module: str
+    names: tuple[str, ...] = ()
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

@@ -102,6 +102,8 @@ class UpstreamKind(IntEnum):
     ORDER_OR_FAILURE = 4
     NOT_COMPLETED = 5
     IF_SUBMITTED = 6
+    RESULT = 7
+    FLOW_RESULT = 8
 
 
 class ReportKind(IntEnum):

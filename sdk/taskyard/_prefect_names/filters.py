@@ -7,7 +7,6 @@ from taskyard._prefect_names import reasons
 _VERSIONS: Final = "runs cannot be found by it; each flow run has its flow_version"
 _POOLS: Final = "there are no work pools, by design: agents take runs from queues"
 _KEYS: Final = "idempotency keys are not in this release; run ids are what makes a submission happen once"
-_TASK_RUNS_OF_FLOWS: Final = "flow runs have no task runs that stand for them; see FlowRun.parent_flow_run_id"
 _TEXTS: Final = "the texts of logs are not searched here; read them and search"
 
 FIELDS: Final[dict[str, dict[str, str]]] = {
@@ -21,7 +20,6 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "deployment": reasons.DEPLOY,
         "tags": "flows have no tags here; their runs have",
     },
-    "TaskRunFilter": {"subflow_runs": _TASK_RUNS_OF_FLOWS},
     "LogFilter": {"text": _TEXTS},
 }
 """What to do instead, by filter and field."""
@@ -32,7 +30,6 @@ CLASSES: Final[dict[str, str]] = {
     "FlowRunFilterIdempotencyKey": _KEYS,
     "FlowFilterDeployment": reasons.DEPLOY,
     "FlowFilterTags": FIELDS["FlowFilter"]["tags"],
-    "TaskRunFilterSubFlowRuns": _TASK_RUNS_OF_FLOWS,
     "LogFilterText": _TEXTS,
     **dict.fromkeys(["DeploymentFilter", "DeploymentFilterId", "DeploymentFilterName"], reasons.DEPLOY),
     **dict.fromkeys(["WorkPoolFilter", "WorkQueueFilter", "WorkPoolFilterName", "WorkerFilter"], _POOLS),

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from taskyard._data.runs.short_ids import ShortIds
+from taskyard._data.runs.tracking import tracked_flow_run
 from taskyard.cli.exits import CliError
 from taskyard.cli.searching import Search
 from taskyard.cli.views.documents import state_of
@@ -36,7 +37,8 @@ def find_run(api: "Client", text: str, *, to_change: bool = False) -> "Run":
 
     Args:
         api: Where to look.
-        text: An id, at least 8 digits that follow each other in one, or a name.
+        text: An id, at least 8 digits that follow each other in one, or a name. The id of the task run that
+            stands for a subflow means the subflow.
         to_change: Whether something is going to be changed, and not only looked at.
 
     Raises:
@@ -47,7 +49,8 @@ def find_run(api: "Client", text: str, *, to_change: bool = False) -> "Run":
 
     digits = _digits_of(text)
     if len(digits) == 2 * ID_BYTES:
-        return api.get_run(bytes.fromhex(digits))
+        run_id = bytes.fromhex(digits)
+        return api.get_run(tracked_flow_run(run_id) or run_id)
     named = Search(api, RunFilter(name_contains=text), SCANNED_RUNS)
     found = _by_part(api, digits) if len(digits) >= SHORTEST_PART else []
     if len(found) > 1:

@@ -137,7 +137,7 @@ def test_a_flow_run_is_read_with_everything(made: Made, client: SyncTaskyardClie
 def test_task_runs_are_read_by_their_flow_run(made: Made, client: SyncTaskyardClient) -> None:
     wanted, order = of_flow_run(made.outer), TaskRunSort.EXPECTED_START_TIME_ASC
     runs = client.read_task_runs(flow_run_filter=wanted, sort=order)
-    assert sorted(names(runs)) == ["add_one-0", "add_one-1", "fail-0"]
+    assert sorted(names(runs)) == ["add_one-0", "add_one-1", f"{made.name}-inner-0", "fail-0"]
     by_name = {run.name: run for run in runs}
     first, second = by_name["add_one-0"], by_name["add_one-1"]
     assert {name: [each.id for each in ids] for name, ids in second.task_inputs.items()} == {
@@ -150,7 +150,7 @@ def test_task_runs_are_read_by_their_flow_run(made: Made, client: SyncTaskyardCl
     assert names(client.read_task_runs(task_run_filter=inside)) == ["add_one-0"]
     of_flow = FlowFilter(name=FlowFilterName(like_=made.name.upper()))
     both = client.read_task_runs(flow_filter=of_flow)
-    assert sorted(names(both)) == ["add_one-0", "add_one-0", "add_one-1", "fail-0"]
+    assert sorted(names(both)) == ["add_one-0", "add_one-0", "add_one-1", f"{made.name}-inner-0", "fail-0"]
 
 
 def test_a_failed_run_of_a_list_has_its_exception(made: Made, client: SyncTaskyardClient) -> None:

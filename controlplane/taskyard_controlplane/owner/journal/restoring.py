@@ -5,6 +5,7 @@ from typing import Final
 
 from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import Wait, waits_of_template
+from taskyard_controlplane.domain.edges import awaits
 from taskyard_controlplane.domain.machine import admit, restore
 from taskyard_controlplane.domain.model import AGENT, AgentIdentity, Run
 from taskyard_controlplane.owner.journal.templates import Templates
@@ -43,7 +44,7 @@ def restore_run(row: RunHead, templates: Templates, flow: Run | None, epoch: int
     run.name, run.caller_id, run.args_blob = row.name, row.caller_id, row.args_blob
     run.cache_key, run.upstream, run.headers = row.cache_key, row.upstream, row.headers
     # Its key is asked for when somebody lets it go on: many are only read to be ended.
-    admit(run, waits_of_template(run.template) | (_UPSTREAM if row.upstream else 0))
+    admit(run, waits_of_template(run.template) | (_UPSTREAM if row.upstream and awaits(row.upstream) else 0))
     return run
 
 

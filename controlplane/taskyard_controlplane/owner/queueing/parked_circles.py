@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from taskyard_contract.states import RunState, StateReason
 from taskyard_controlplane.domain.circles import closing_edges
-from taskyard_controlplane.domain.edges import split_edges
+from taskyard_controlplane.domain.edges import awaited, split_edges
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.model import Run
 from taskyard_controlplane.owner.journal.committer import Committer
@@ -57,7 +57,7 @@ class ParkedCircles:
     def _look(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self._rows = None
         waits_for = {
-            row[_RUN_ID]: [upstream_id for upstream_id, _ in split_edges(row[_UPSTREAM])]
+            row[_RUN_ID]: [upstream_id for upstream_id, _ in awaited(split_edges(row[_UPSTREAM]))]
             for row in rows
             if row[_UPSTREAM]
         }

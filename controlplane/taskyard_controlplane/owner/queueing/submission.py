@@ -24,9 +24,9 @@ from taskyard_controlplane.domain.admission import (
     waits_of_template,
 )
 from taskyard_controlplane.domain.cache_keys import storable
-from taskyard_controlplane.domain.edges import Edge
+from taskyard_controlplane.domain.edges import Edge, awaited, pack_edges
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT
-from taskyard_controlplane.domain.model import Run, Template
+from taskyard_controlplane.domain.model import SESSION, Run, Template
 from taskyard_controlplane.domain.succession import Succession
 from taskyard_controlplane.owner.journal.journal import Journal
 from taskyard_controlplane.owner.journal.run_book import RunBook
@@ -361,12 +361,17 @@ class Submission:
             run.args_blob = args_label(extra, template.encoding)
         if edges and self._needed.noting:
             self._needed.note(upstream_id for upstream_id, _ in edges)
-        waits = waits_of(run, upstream=bool(edges))
-        if self._leave_in_database(run, waits, edges or ()):
+        waited_for: Sequence[Edge] = ()
+        if edges and template.executor != SESSION and awaited(edges):
+            waited_for = edges
+        elif edges:
+            run.upstream = pack_edges(edges)  # for the record: sessions wait for those of flow runs
+        waits = waits_of(run, upstream=bool(waited_for))
+        if self._leave_in_database(run, waits, waited_for):
             if session is not None:
                 session.may_be_in_backlog = True
             return
-        self._admission.enter(run, waits, edges or ())
+        self._admission.enter(run, waits, waited_for)
         self._book.add(run)
         self._journal.submitted(run)
         self._book.ledger.hold(run)  # its row has the arguments until they are durable

@@ -74,6 +74,8 @@ class FlowReports:
         event = _EVENTS[report.event]
         if event == RunEvent.FAILED and int(report.reason) == StateReason.RESULT_REFUSED:
             event = RunEvent.FAILED_FOR_GOOD  # it would return the like of it again
+        elif event == RunEvent.FAILED and int(report.reason) == StateReason.UPSTREAM:
+            event = RunEvent.UPSTREAM_FAILED
         run = self._book.runs.get(report.run_id)
         if run is None:
             return False

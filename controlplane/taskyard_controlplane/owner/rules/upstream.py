@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from taskyard_contract.states import RunState, StateReason, UpstreamKind
-from taskyard_controlplane.domain.edges import IF_SUBMITTED, Edge, accepts, pack_edges, split_edges
+from taskyard_controlplane.domain.edges import IF_SUBMITTED, Edge, accepts, awaited, pack_edges, split_edges
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.memory import ALWAYS_KEPT, DEFAULT_MEMORY, MANY_INPUTS, Kept, ManyInputs
 from taskyard_controlplane.domain.model import Run
@@ -103,7 +103,7 @@ class UpstreamEdges:
             run.upstream = pack_edges(edges)
         run.upstream_left += HOLD
         caller_id = run.waited_for_by
-        for upstream_id, kind in edges:
+        for upstream_id, kind in awaited(edges):
             upstream = self._runs.get(upstream_id)
             if upstream is not None:
                 if caller_id:
@@ -130,7 +130,7 @@ class UpstreamEdges:
     def park(self, seq: int, lane: int, edges: Sequence[Edge]) -> bool:
         """Let a new run wait without a record, unless it need not wait."""
         unsettled: list[Edge] = []
-        for edge in edges:
+        for edge in awaited(edges):
             ended = self._recent.get(edge[0])
             if ended is None:
                 unsettled.append(edge)
@@ -153,16 +153,17 @@ class UpstreamEdges:
 
     def redeliver(self, run: Run) -> None:
         """Give a recovered run, which was released before, its inputs again."""
-        for upstream_id, kind in split_edges(run.upstream or b""):
+        for upstream_id, kind in awaited(split_edges(run.upstream or b"")):
             ended = self._recent.get(upstream_id)
             if ended is not None and accepts(kind, ended[0]):
                 self._deliver(run, upstream_id, kind, ended)
 
     def submitted(self, run: Run) -> None:
         """Note that a run's own submission is durable."""
-        run.upstream_left -= HOLD
         run.upstream = None  # its row has it, and those it waits for know
-        self._check(run)
+        if run.upstream_left >= HOLD:  # or its session waits for them
+            run.upstream_left -= HOLD
+            self._check(run)
 
     def ended(self, upstream: Run) -> None:
         """Tell the runs that wait for `upstream` that its end is durable."""

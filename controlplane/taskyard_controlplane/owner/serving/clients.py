@@ -6,7 +6,7 @@ This is what the RPC layer talks to on behalf of clients.
 from collections.abc import Iterable
 
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.capabilities import ROLLBACKS
+from taskyard_contract.capabilities import RECORDED_EDGES, ROLLBACKS
 from taskyard_contract.clock import Clock
 from taskyard_contract.errors import InvalidRequest
 from taskyard_contract.ids import ID_BYTES
@@ -106,7 +106,7 @@ class Clients:
             limits=limits_of(terms),
             owners=owned_here(),
             blob_directory=terms.blob_directory(),
-            capabilities=[ROLLBACKS],
+            capabilities=[RECORDED_EDGES, ROLLBACKS],
         )
 
     def disconnected(self, session: ClientSession, wake: Wake) -> None:

@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 from taskyard_contract.clock import Clock
 from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import waits_of
-from taskyard_controlplane.domain.edges import split_edges
+from taskyard_controlplane.domain.edges import awaited, split_edges
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
@@ -178,7 +178,7 @@ def _missing_upstream(shard: Shard, runs: list[Run]) -> Iterator[bytes]:
     for run in runs:
         if run.upstream is None:
             continue
-        for upstream_id, _ in split_edges(run.upstream):
+        for upstream_id, _ in awaited(split_edges(run.upstream)):
             if upstream_id not in known and upstream_id not in seen:
                 seen.add(upstream_id)
                 yield upstream_id
@@ -219,7 +219,7 @@ def _wait_again(shard: Shard, run: Run) -> None:
         shard.upstream.redeliver(run)
     if run.state in BEFORE_QUEUE:
         edges = split_edges(run.upstream or b"") if upstream else []
-        if not all(upstream_id in shard.book.recent for upstream_id, _ in edges):
+        if not all(upstream_id in shard.book.recent for upstream_id, _ in awaited(edges)):
             _seal(shard, run)
         effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
         if not effects & _LOOK_UP_CACHE:

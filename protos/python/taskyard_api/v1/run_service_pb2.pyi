@@ -282,6 +282,7 @@ class Run(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     HEADERS_FIELD_NUMBER: builtins.int
     CACHED_RUN_ID_FIELD_NUMBER: builtins.int
+    ORDINAL_FIELD_NUMBER: builtins.int
     run_id: builtins.bytes
     """Its id."""
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
@@ -330,6 +331,8 @@ class Run(google.protobuf.message.Message):
     """Id of the agent that `agent_name` names."""
     cached_run_id: builtins.bytes
     """CACHED: the run that computed its result. Empty when that was taken by an older server."""
+    ordinal: builtins.int
+    """Its number among the runs of its task, or flow, in its flow run."""
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tags."""
@@ -396,9 +399,10 @@ class Run(google.protobuf.message.Message):
         progress: taskyard_api.v1.common_pb2.Payload | None = ...,
         headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         cached_run_id: builtins.bytes = ...,
+        ordinal: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["args", b"args", "failure", b"failure", "progress", b"progress", "result", b"result", "template", b"template"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_name", b"agent_name", "args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "cached_run_id", b"cached_run_id", "caller_run_id", b"caller_run_id", "due_us", b"due_us", "ended_us", b"ended_us", "failure", b"failure", "flow_run_id", b"flow_run_id", "headers", b"headers", "infra_retries", b"infra_retries", "kind", b"kind", "message", b"message", "name", b"name", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "result", b"result", "run_id", b"run_id", "started_us", b"started_us", "state", b"state", "state_name", b"state_name", "submitted_us", b"submitted_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name", "template", b"template", "upstream", b"upstream"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "agent_name", b"agent_name", "args", b"args", "attempt", b"attempt", "cache_key", b"cache_key", "cached_run_id", b"cached_run_id", "caller_run_id", b"caller_run_id", "due_us", b"due_us", "ended_us", b"ended_us", "failure", b"failure", "flow_run_id", b"flow_run_id", "headers", b"headers", "infra_retries", b"infra_retries", "kind", b"kind", "message", b"message", "name", b"name", "ordinal", b"ordinal", "priority", b"priority", "progress", b"progress", "queue", b"queue", "reason", b"reason", "result", b"result", "run_id", b"run_id", "started_us", b"started_us", "state", b"state", "state_name", b"state_name", "submitted_us", b"submitted_us", "tags", b"tags", "task_key", b"task_key", "task_name", b"task_name", "template", b"template", "upstream", b"upstream"]) -> None: ...
 
 global___Run = Run
 

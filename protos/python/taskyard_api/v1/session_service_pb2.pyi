@@ -48,6 +48,12 @@ class _UpstreamKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """If it is submitted, it must end first, in whatever way. Whether it was is asked when every other upstream run has
     ended, and not before: it may be submitted after the run that waits for it.
     """
+    UPSTREAM_KIND_RESULT: _UpstreamKind.ValueType  # 7
+    """A value that this task run had returned is among the arguments, as a value. Only recorded: nothing is waited for,
+    and it need not exist any more. For servers that say "recorded_edges".
+    """
+    UPSTREAM_KIND_FLOW_RESULT: _UpstreamKind.ValueType  # 8
+    """The same of a value that this flow run had returned."""
 
 class UpstreamKind(_UpstreamKind, metaclass=_UpstreamKindEnumTypeWrapper):
     """What an upstream run is to a downstream run."""
@@ -70,6 +76,12 @@ UPSTREAM_KIND_IF_SUBMITTED: UpstreamKind.ValueType  # 6
 """If it is submitted, it must end first, in whatever way. Whether it was is asked when every other upstream run has
 ended, and not before: it may be submitted after the run that waits for it.
 """
+UPSTREAM_KIND_RESULT: UpstreamKind.ValueType  # 7
+"""A value that this task run had returned is among the arguments, as a value. Only recorded: nothing is waited for,
+and it need not exist any more. For servers that say "recorded_edges".
+"""
+UPSTREAM_KIND_FLOW_RESULT: UpstreamKind.ValueType  # 8
+"""The same of a value that this flow run had returned."""
 global___UpstreamKind = UpstreamKind
 
 class _FlowEvent:
@@ -85,7 +97,9 @@ class _FlowEventEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     FLOW_EVENT_SUCCEEDED: _FlowEvent.ValueType  # 2
     """The body ended in a COMPLETED state."""
     FLOW_EVENT_FAILED: _FlowEvent.ValueType  # 3
-    """The body raised, timed out, or ended in a FAILED state."""
+    """The body raised, timed out, or ended in a FAILED state. With the reason UPSTREAM: it never starts, because an
+    upstream run did not complete, and ends NOT_READY.
+    """
     FLOW_EVENT_CANCELLED: _FlowEvent.ValueType  # 4
     """The body ended in a CANCELLED state, or a cancellation took effect."""
     FLOW_EVENT_INTERRUPTED: _FlowEvent.ValueType  # 5
@@ -101,7 +115,9 @@ FLOW_EVENT_STARTED: FlowEvent.ValueType  # 1
 FLOW_EVENT_SUCCEEDED: FlowEvent.ValueType  # 2
 """The body ended in a COMPLETED state."""
 FLOW_EVENT_FAILED: FlowEvent.ValueType  # 3
-"""The body raised, timed out, or ended in a FAILED state."""
+"""The body raised, timed out, or ended in a FAILED state. With the reason UPSTREAM: it never starts, because an
+upstream run did not complete, and ends NOT_READY.
+"""
 FLOW_EVENT_CANCELLED: FlowEvent.ValueType  # 4
 """The body ended in a CANCELLED state, or a cancellation took effect."""
 FLOW_EVENT_INTERRUPTED: FlowEvent.ValueType  # 5
@@ -452,7 +468,9 @@ class RunGroup(google.protobuf.message.Message):
 
     @property
     def upstream_positions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Upstream edges as three columns: position of the downstream run in this group,"""
+        """Upstream edges as three columns. Those of a flow run are recorded, and its session waits for them.
+        Position of the downstream run in this group,
+        """
 
     @property
     def upstream_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
@@ -726,7 +744,7 @@ class SessionWelcome(google.protobuf.message.Message):
 
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Features beyond this version of the contract, by name."""
+        """Features beyond this version of the contract, by name: "recorded_edges", see UPSTREAM_KIND_RESULT."""
 
     @property
     def blob_directory(self) -> taskyard_api.v1.common_pb2.BlobDirectory:

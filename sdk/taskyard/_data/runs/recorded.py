@@ -7,6 +7,7 @@ from uuid import UUID
 
 from taskyard._data.runs.records import FlowRun, TaskRun
 from taskyard._data.runs.state import NO_DATA, State, StateDetails
+from taskyard._data.runs.tracking import tracked_flow_run
 from taskyard._data.values.failures import Decode, exception_of
 from taskyard._durable_names import public
 from taskyard.exceptions import (
@@ -29,7 +30,11 @@ _FALLBACKS: dict[int, type[TaskyardError]] = {
 
 @public("taskyard.states")
 def from_outcome(
-    outcome: session_service_pb2.RunOutcome, decode: Decode, *, flow: bool = False
+    outcome: session_service_pb2.RunOutcome,
+    decode: Decode,
+    *,
+    flow: bool = False,
+    flow_run_id: bytes = b"",
 ) -> State[Any]:
     """Make the state that a run ended in.
 
@@ -37,6 +42,7 @@ def from_outcome(
         outcome: What the control plane pushed.
         decode: Turns a payload into a value; called when the value is first asked for.
         flow: Whether the run is a flow run.
+        flow_run_id: The flow run that a task run belongs to; nothing outside of flows.
     """
     state_type, name = shown_as(outcome.state, outcome.reason, outcome.state_name)
     run_id = _uuid(outcome.run_id)
@@ -46,7 +52,11 @@ def from_outcome(
         message=outcome.message,
         timestamp=_time(outcome.ended_us),
         decode=_lazy_data(outcome, decode, FlowRunTimeoutError if flow else TaskRunTimeoutError),
-        state_details=StateDetails(flow_run_id=run_id) if flow else StateDetails(task_run_id=run_id),
+        state_details=(
+            StateDetails(flow_run_id=run_id)
+            if flow
+            else StateDetails(flow_run_id=_uuid(flow_run_id), task_run_id=run_id)
+        ),
     )
 
 
@@ -54,18 +64,25 @@ def from_outcome(
 def from_run(run: run_service_pb2.Run, decode: Decode) -> State[Any]:
     """Make the state that a run is in, from its record."""
     state_type, name = shown_as(run.state, run.reason, run.state_name, run.attempt)
-    flow = int(run.kind) == RunKind.FLOW
     return State(
         state_type,
         name=name,
         message=run.message,
         timestamp=_time(run.ended_us or run.started_us or run.submitted_us),
-        decode=_lazy_data(run, decode, FlowRunTimeoutError if flow else TaskRunTimeoutError),
-        state_details=StateDetails(
-            flow_run_id=_uuid(run.run_id if flow else run.flow_run_id),
-            task_run_id=None if flow else _uuid(run.run_id),
-            cache_key=run.cache_key or None,
-        ),
+        decode=_lazy_data(run, decode, _timeout_of(run)),
+        state_details=details_of(run),
+    )
+
+
+def details_of(run: run_service_pb2.Run) -> StateDetails:
+    """Say which run a state is of, and with what key."""
+    if int(run.kind) == RunKind.FLOW:
+        return StateDetails(flow_run_id=_uuid(run.run_id), cache_key=run.cache_key or None)
+    return StateDetails(
+        flow_run_id=_uuid(run.flow_run_id),
+        task_run_id=_uuid(run.run_id),
+        child_flow_run_id=_uuid(tracked_flow_run(run.run_id)),
+        cache_key=run.cache_key or None,
     )
 
 
@@ -82,10 +99,9 @@ def from_listed_run(
     state = from_run(run, decode)
     if int(run.state) < FIRST_FINAL or int(run.state) == RunState.NOT_READY:
         return state
-    flow = int(run.kind) == RunKind.FLOW
 
     def data() -> Any:
-        found = _lazy_data(read(), decode, FlowRunTimeoutError if flow else TaskRunTimeoutError)
+        found = _lazy_data(read(), decode, _timeout_of(run))
         return NO_DATA if found is None else found()
 
     return State(
@@ -98,10 +114,12 @@ def from_listed_run(
     )
 
 
-def from_entry(entry: run_service_pb2.RunStateEntry) -> State[Any]:
+def from_entry(entry: run_service_pb2.RunStateEntry, details: StateDetails | None = None) -> State[Any]:
     """Make a state that a run was in, from its history; values are those of the last one only."""
     state_type, name = shown_as(entry.state, entry.reason, entry.state_name, entry.attempt)
-    return State(state_type, name=name, message=entry.message, timestamp=_time(entry.at_us))
+    return State(
+        state_type, name=name, message=entry.message, timestamp=_time(entry.at_us), state_details=details
+    )
 
 
 def flow_run_of(run: run_service_pb2.Run, decode: Decode) -> FlowRun:
@@ -218,6 +236,11 @@ def _lazy_data(
     elif reason == StateReason.WAITING_REFUSED:
         kind = TooManyWaitingRuns
     return lambda: kind(source.message)
+
+
+def _timeout_of(run: run_service_pb2.Run) -> type[TaskyardError]:
+    is_flow = int(run.kind) == RunKind.FLOW or tracked_flow_run(run.run_id)
+    return FlowRunTimeoutError if is_flow else TaskRunTimeoutError
 
 
 def _uuid(raw: bytes) -> UUID | None:

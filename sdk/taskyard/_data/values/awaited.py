@@ -29,6 +29,7 @@ from taskyard._data.values.kept import KEPT, Decoded, Dropped
 from taskyard_contract import references
 
 if TYPE_CHECKING:
+    from taskyard._data.values.known_results import KnownResults
     from taskyard._data.values.told import Told
     from taskyard_api.v1 import common_pb2, run_service_pb2
     from taskyard_api.v1 import session_service_pb2 as pb
@@ -54,6 +55,11 @@ class Host(Protocol):
 
 class Origin(Protocol):
     """Where a run was submitted from, as far as whoever awaits it needs that."""
+
+    flow_run_id: bytes
+    """The flow run that it belongs to; nothing outside of flows."""
+    known: "KnownResults | None"
+    """Takes note of whose value is whose, in bodies of flows."""
 
     @property
     def host(self) -> Host | None:

@@ -20,13 +20,15 @@ from taskyard._engine.execution.interrupts import (
 )
 from taskyard._engine.flow_runs.again import Again
 from taskyard._engine.flow_runs.engine import Call
-from taskyard._engine.flow_runs.flow_arguments import resolved, upstream_of
+from taskyard._engine.flow_runs.flow_arguments import edges_of, resolved, upstream_of
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
 from taskyard._engine.flow_runs.nested_again import found_before
+from taskyard._engine.flow_runs.not_ready import NeverStarted
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.futures.waiting import wait_for_all_inside_async
 from taskyard._engine.submission.direct_calls import named
-from taskyard.exceptions import FlowCancelled, TaskyardError, TerminationSignal
+from taskyard._network.session.run_groups import Upstream
+from taskyard.exceptions import FlowCancelled, TaskyardError, TerminationSignal, UpstreamTaskError
 
 
 def run_async(
@@ -49,21 +51,32 @@ def run_async(
     async def run_folded() -> Any:
         for future in upstream_of(call, wait_for):
             await future.await_state()
-        parameters = flow.signature.bind(*resolved(call, wait_for))
+        upstream = edges_of(flow.name, call, wait_for)
+        try:
+            parameters = flow.signature.bind(*resolved(call, wait_for))
+        except UpstreamTaskError as why:
+            never = NeverStarted(flow, upstream, why)
+            if never.decision is not None:
+                await asyncio.wrap_future(never.decision)
+            return never.result(return_state)
         found = found_before(flow, parameters)
         if isinstance(found, State):
             return found if return_state else found.result()
-        return await run_once_async(flow, parameters, found, return_state)
+        return await run_once_async(flow, parameters, found, return_state, upstream)
 
     return named(run(), flow.name)
 
 
 async def run_once_async(
-    flow: FlowDefinition[..., Any], parameters: dict[str, Any], again: Again | None, return_state: bool
+    flow: FlowDefinition[..., Any],
+    parameters: dict[str, Any],
+    again: Again | None,
+    return_state: bool,
+    upstream: Upstream | None = None,
 ) -> Any:
     """Run a flow with its parameters, in a run of its own or in one that is executed `again`."""
     with ExitStack() as stack:
-        record = FlowRunRecord(flow, parameters, stack, again)
+        record = FlowRunRecord(flow, parameters, stack, again, upstream)
         delay = await _attempt_async(record)
         while delay is not None:
             await asyncio.sleep(delay)

@@ -21,30 +21,50 @@ from taskyard._engine.execution.interrupts import (
     is_for_a_flow_around,
 )
 from taskyard._engine.flow_runs.again import Again
-from taskyard._engine.flow_runs.flow_arguments import resolved
+from taskyard._engine.flow_runs.flow_arguments import edges_of, resolved
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
 from taskyard._engine.flow_runs.nested_again import found_before
+from taskyard._engine.flow_runs.not_ready import NeverStarted
 from taskyard._engine.futures.waiting import wait_for_all_inside
-from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TaskyardError, TerminationSignal
+from taskyard._network.session.run_groups import Upstream
+from taskyard.exceptions import (
+    FlowCancelled,
+    FlowRunTimeoutError,
+    TaskyardError,
+    TerminationSignal,
+    UpstreamTaskError,
+)
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def run_sync(flow: FlowDefinition[..., Any], call: Call, wait_for: object, return_state: bool) -> Any:
     """Run a flow in this thread."""
-    parameters = flow.signature.bind(*resolved(call, wait_for))
+    flow.signature.check(*call)
+    upstream = edges_of(flow.name, call, wait_for)
+    try:
+        parameters = flow.signature.bind(*resolved(call, wait_for))
+    except UpstreamTaskError as why:
+        run = NeverStarted(flow, upstream, why)
+        if run.decision is not None:
+            run.decision.result()
+        return run.result(return_state)
     found = found_before(flow, parameters)
     if isinstance(found, State):
         return found if return_state else found.result()
-    return run_once(flow, parameters, found, return_state)
+    return run_once(flow, parameters, found, return_state, upstream)
 
 
 def run_once(
-    flow: FlowDefinition[..., Any], parameters: dict[str, Any], again: Again | None, return_state: bool
+    flow: FlowDefinition[..., Any],
+    parameters: dict[str, Any],
+    again: Again | None,
+    return_state: bool,
+    upstream: Upstream | None = None,
 ) -> Any:
     """Run a flow with its parameters, in a run of its own or in one that is executed `again`."""
     with ExitStack() as stack:
-        record = FlowRunRecord(flow, parameters, stack, again)
+        record = FlowRunRecord(flow, parameters, stack, again, upstream)
         outermost = stack.enter_context(catch_termination())
         try:
             while (delay := _attempt(record)) is not None:

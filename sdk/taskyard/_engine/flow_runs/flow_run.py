@@ -16,6 +16,7 @@ from taskyard._data.runs.state import State, StateDetails
 from taskyard._data.values.failures import interruption_of, message_of
 from taskyard._data.values.folding import raises_of_runs
 from taskyard._data.values.headers import merged
+from taskyard._data.values.known_results import KnownResults
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.run_names import render_run_name
 from taskyard._engine.execution.hooks import run_hooks
@@ -32,14 +33,14 @@ from taskyard._engine.flow_runs.flow_reports import (
     state_read_again,
     written_value,
 )
+from taskyard._engine.flow_runs.submitting import submit_flow
 from taskyard._engine.flow_runs.task_runner import TaskRunner
 from taskyard._engine.flow_runs.task_runners import runner_of
 from taskyard._engine.progress import is_wanted, showing
-from taskyard._engine.submission.arguments import offload
-from taskyard._engine.submission.scope import Scope, Service, current_scope, outside_scope
-from taskyard._engine.submission.templates import flow_template
+from taskyard._engine.submission.ports import Service
+from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.world.announcing import look_at_modules
-from taskyard._network.session.run_groups import GroupKey, RunGroup
+from taskyard._network.session.run_groups import Upstream
 from taskyard._network.session.session import Session
 from taskyard.context import FlowRunContext, current_headers, current_tags
 from taskyard.exceptions import CancelledRun, FlowCancelled, NotSerializable, ResultStorageError
@@ -49,7 +50,7 @@ from taskyard_contract.failures import text_of, type_name
 from taskyard_contract.for_people import run_lines
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.languages.encoding_names import PICKLE
-from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, StateType
+from taskyard_contract.states import FlowEvent, RunKind, RunState, StateReason, StateType, UpstreamKind
 
 if TYPE_CHECKING:
     from taskyard._engine.results.plans import ResultPlan
@@ -67,9 +68,16 @@ class FlowRunRecord:
         parameters: dict[str, Any],
         stack: ExitStack,
         again: Again | None = None,
+        upstream: Upstream | None = None,
     ) -> None:
-        """Submit the flow run, or take over one that is executed `again`; `stack` ends what it starts (its
-        task runner).
+        """Submit the flow run, or take over one that is executed again.
+
+        Args:
+            flow: The flow.
+            parameters: What it is called with.
+            stack: Ends what it starts (its task runner).
+            again: The run that is taken over.
+            upstream: The runs that it depends on; they have ended.
 
         Raises:
             ConnectionFailed: There is no control plane to record it.
@@ -101,10 +109,11 @@ class FlowRunRecord:
         self._shows_progress = is_wanted(self.session)
         service = stack.enter_context(runner.serving(self.session))
         self.scope = self._make_scope(caller, runner, service)
+        self.scope.known = KnownResults()
         stack.enter_context(runner.started(self.scope))
         self.context = self._make_context()
         if again is None:
-            self._submit(caller)
+            self._submit(caller, upstream or {})
             first_attempt(self.scope, flow.settings.retries)
         else:
             self.attempt_number = again.take_over(self.session)
@@ -166,16 +175,9 @@ class FlowRunRecord:
 
         return keeping(outermost, self.scope, self.name or self.flow.name)
 
-    def _submit(self, caller: Scope) -> None:
-        template = flow_template(self.flow)
-        ordinal = caller.take_flow_ordinal(template.task_key)
-        key = GroupKey(template, caller.flow_run_id, caller.caller_run_id, self.scope.headers)
-        group = RunGroup(key, ordinal)
-        data = parameters_for_record(self.parameters, self.session)
-        extra = offload(self.flow.name, data, (), self.session) or pb.RunExtra()
-        extra.name = self.name
-        group.add(self.run_id, b"" if extra.HasField("args") else data, None, None, extra)
-        self.session.submit_group(group)
+    def _submit(self, caller: Scope, upstream: Upstream) -> None:
+        record = parameters_for_record(self.parameters, self.session)
+        submit_flow(self.flow, caller, self.run_id, self.name, record, upstream, self.scope.headers)
 
     @contextmanager
     def attempt(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -322,6 +324,8 @@ class FlowRunRecord:
         if self.state.is_cancelled() and decision.message not in ("", self.state.message):
             self.state = State(StateType.CANCELLED, message=decision.message)
         self.state = self.state.of_flow_run(UUID(bytes=self.run_id))
+        if self._outer is not None and self._outer.kept_futures is not None:
+            self._outer.kept_futures.append(self)
         self._run_hooks(self._final_hooks())
         level = run_lines.level_of(_RECORDED.get(self.state.type, RunState.FAILED))
         attempts = self._settings.retries + 1
@@ -329,6 +333,10 @@ class FlowRunRecord:
         which = run_lines.which_attempt(_RECORDED.get(self.state.type, 0), self.attempt_number, attempts)
         self._tell(level, f"{said}{which}")
         return None
+
+    def get_state(self) -> State[Any]:
+        """Return the state that it is in, or has ended in."""
+        return self.state
 
     def _retry_text(self, delay: float) -> str:
         state, error = self.state, self._error
@@ -372,7 +380,11 @@ class FlowRunRecord:
             raise CancelledRun(f"flow run '{self.name}' was cancelled") from None
         if self._error is not None:
             raise self._error
-        return self.state.result()
+        value = self.state.result()
+        known = self._outer.known if self._outer is not None else None
+        if known is not None:
+            known.note(value, self.run_id, UpstreamKind.FLOW_RESULT)
+        return value
 
     def _logger(self) -> Any:
         return get_run_logger(self.context)

@@ -1,6 +1,6 @@
 """Calls of nested flows in a body that runs again: the run that there was, or taken up where it ended."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskyard._data.runs.recorded import from_run
 from taskyard._data.runs.state import State
@@ -31,7 +31,18 @@ def found_before(flow: FlowDefinition[..., Any], parameters: dict[str, Any]) -> 
         state = _state_or_run(around, found.run_id)
     if not isinstance(state, State):
         around.earlier.executes_flow(flow, found)
+    elif around.kept_futures is not None:
+        around.kept_futures.append(_Reused(state))
     return state
+
+
+class _Reused(NamedTuple):
+    """A nested flow run of before, which decides with all others how the flow ends."""
+
+    state: State[Any]
+
+    def get_state(self) -> State[Any]:
+        return self.state
 
 
 def _state_or_run(around: Scope, run_id: bytes) -> State[Any] | Again | None:

@@ -17,7 +17,8 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.futures.waiting import wait_for_all_inside
 from taskyard._engine.submission.mapping import expand
-from taskyard._engine.submission.scope import Scope, Service, current_scope, outside_scope
+from taskyard._engine.submission.ports import Service
+from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_many, submit_one
 from taskyard._network.session.session import Session
 from taskyard.logging import get_logger

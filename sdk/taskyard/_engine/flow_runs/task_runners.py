@@ -16,7 +16,8 @@ from taskyard._engine.flow_runs.task_runner import TaskRunner
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
 from taskyard._engine.submission.direct_calls import ended_call, wait_for_call
-from taskyard._engine.submission.scope import Scope, Service, current_scope, outside_scope
+from taskyard._engine.submission.ports import Service
+from taskyard._engine.submission.scope import Scope, current_scope, outside_scope
 from taskyard._engine.submission.submitting import submit_one
 from taskyard._network.session.session import Session
 from taskyard.exceptions import ConfigurationError

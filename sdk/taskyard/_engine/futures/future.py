@@ -84,10 +84,14 @@ class Future(HeldRun, Generic[R]):
         if self._outcome is None and not wait_blocking(self, timeout):
             raise self._timed_out(timeout)
         try:
-            return self._result(raise_on_failure)
+            value = self._result(raise_on_failure)
         except BaseException as error:
             fold_run(error)
             raise
+        known = self.origin.known
+        if known is not None:
+            known.note(value, self.run_id)
+        return value
 
     async def aresult(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Wait for the run without blocking the event loop, and return its value, like `result`."""
@@ -97,11 +101,16 @@ class Future(HeldRun, Generic[R]):
             if self._is_elsewhere():
                 import asyncio
 
-                return await asyncio.to_thread(self._result, raise_on_failure)
-            return self._result(raise_on_failure)
+                value = await asyncio.to_thread(self._result, raise_on_failure)
+            else:
+                value = self._result(raise_on_failure)
         except BaseException as error:
             fold_run(error)
             raise
+        known = self.origin.known
+        if known is not None:
+            known.note(value, self.run_id)
+        return value
 
     def _is_elsewhere(self) -> bool:
         """Say whether reading the value may take its time: of a blob, or of storage of the user's."""
@@ -240,7 +249,7 @@ class Future(HeldRun, Generic[R]):
         if isinstance(outcome, TaskyardError):
             return State(StateType.CRASHED, message=str(outcome), data=outcome, state_details=self._details())
         assert isinstance(outcome, pb.RunOutcome)
-        state: State[R] = from_outcome(outcome, self._decode_payload)
+        state: State[R] = from_outcome(outcome, self._decode_payload, flow_run_id=self.origin.flow_run_id)
         value = self._value
         if type(value) is Local and int(outcome.state) in _LOCAL_STATES:
             return State(
@@ -254,7 +263,8 @@ class Future(HeldRun, Generic[R]):
         return state
 
     def _details(self) -> StateDetails:
-        return StateDetails(task_run_id=self.task_run_id)
+        raw = self.origin.flow_run_id
+        return StateDetails(flow_run_id=UUID(bytes=raw) if raw else None, task_run_id=self.task_run_id)
 
     def _decode_payload(self, payload: common_pb2.Payload) -> Any:
         value = decode_payload(payload, self.origin.fetch)

@@ -16,8 +16,8 @@ from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.for_people.run_lines import upstream_failed, why_failed
 from taskyard_contract.states import RunState, UpstreamKind
 
-Replace = Callable[[Future[Any], int], Any]
-"""Gets a future and its `UpstreamKind`, returns what takes its place."""
+Replace = Callable[[Any, int], Any]
+"""Gets a future, or what else is looked for, and its `UpstreamKind`; returns what takes its place."""
 
 
 def futures_in(value: Any) -> dict[Future[Any], int]:
@@ -87,28 +87,34 @@ def _state_of(future: Future[Any]) -> Any:
     return future.state
 
 
-def replaced(value: Any, by: Replace) -> Any:
-    """Return a value with each future in it replaced, and annotations taken off."""
-    return _replaced(value, by, UpstreamKind.DATA, set())
+def replaced(value: Any, by: Replace, kinds: tuple[type, ...] = (Future,)) -> Any:
+    """Return a value with each future in it replaced, or each of other `kinds`; annotations taken off."""
+    return _replaced(value, by, UpstreamKind.DATA, set(), kinds)
 
 
-def _replaced(value: Any, by: Replace, kind: int, inside: set[int]) -> Any:
-    if isinstance(value, Future):
+def _replaced(value: Any, by: Replace, kind: int, inside: set[int], kinds: tuple[type, ...]) -> Any:
+    if isinstance(value, kinds):
         return by(value, kind)
     if isinstance(value, Annotation):
-        return _unwrapped(value, by, kind, inside)
-    return with_parts(value, lambda part: _replaced(part, by, kind, inside), inside)
+        return _unwrapped(value, by, kind, inside, kinds)
+    return with_parts(value, lambda part: _replaced(part, by, kind, inside, kinds), inside)
 
 
-def _unwrapped(value: Annotation[Any], by: Replace, kind: int, inside: set[int]) -> Any:
+def _unwrapped(
+    value: Annotation[Any],
+    by: Replace,
+    kind: int,
+    inside: set[int],
+    kinds: tuple[type, ...],
+) -> Any:
     inner = value.value
     if isinstance(value, opaque):
-        return by(inner, kind) if isinstance(inner, Future) else inner
+        return by(inner, kind) if isinstance(inner, kinds) else inner
     if isinstance(value, quote):
         return inner
     if isinstance(value, allow_failure):
         kind = UpstreamKind.DATA_OR_FAILURE
-    return _replaced(inner, by, kind, inside)
+    return _replaced(inner, by, kind, inside, kinds)
 
 
 def value_of(future: Future[Any], kind: int) -> Any:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from taskyard._engine.own_agent.process import OwnAgent
-from taskyard._engine.submission.scope import Service
+from taskyard._engine.submission.ports import Service
 from taskyard._network.session.session import Session
 from taskyard.exceptions import TaskyardError
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.submission.arguments import pack, pack_large
 from taskyard._engine.submission.large_values import LARGE_BYTES, LargeValues
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._network.session.blobs import pieces_of
 from taskyard._network.session.run_groups import Upstream
 from taskyard._network.session.session import Session

@@ -17,7 +17,8 @@ from taskyard._engine.resuming.calls import Earlier, EarlierCalls, has_ended, ke
 from taskyard._engine.resuming.digests import WrittenCall
 from taskyard._engine.resuming.reusing import ChangedCode, Reusing, SubmitNew
 from taskyard._engine.submission.mapping import Expansion
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard.exceptions import TaskyardError, TaskyardSignal
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.id_factory import new_id

@@ -24,7 +24,8 @@ from taskyard._engine.resuming.digests import WrittenCall, written_call
 from taskyard._engine.submission.arguments import add_order
 from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.mapping import Expansion
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import future_of, shared_upstream
 from taskyard._network.session.run_groups import Upstream
 
@@ -138,7 +139,8 @@ class Reusing:
         left = [call for call, (_, future) in zip(calls, looked, strict=True) if future is None]
         new: Iterator[Future[Any]] = iter(())
         if left:
-            new = iter(submit(Expansion(len(left), iter(left), expansion.resolved, expansion.constants)))
+            rest = expansion.resolved, expansion.constants, expansion.given
+            new = iter(submit(Expansion(len(left), iter(left), *rest)))
         futures: FutureList[Any] = FutureList([])
         for key, future in looked:
             child = future if future is not None else next(new)

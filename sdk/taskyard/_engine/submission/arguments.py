@@ -12,7 +12,8 @@ from taskyard._data.values.awaited import AwaitedRun
 from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.large_values import LargeValues, check_size, refs_in
 from taskyard._engine.submission.large_values import names_in as names_of_stored
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.unpicklable import not_picklable
 from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session

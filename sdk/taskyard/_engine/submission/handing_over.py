@@ -8,7 +8,8 @@ from typing import Any
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.sets import FutureList
-from taskyard._engine.submission.scope import Scope, Submitter
+from taskyard._engine.submission.ports import Submitter
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import submit_one
 
 

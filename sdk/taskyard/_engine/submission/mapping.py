@@ -30,7 +30,7 @@ class Expansion:
         calls: Iterator[Call],
         resolved: tuple[Any, ...],
         constants: tuple[Any, ...] = (),
-        given: object = (),
+        given: Call = ((), {}),
     ) -> None:
         """Describe the children.
 
@@ -71,7 +71,7 @@ def expand(signature: CallSignature, args: tuple[Any, ...], kwargs: Mapping[str,
     rows = zip(*map(_cells, columns), strict=False) if columns else repeat((), count)
     constants = [column.value for column in (*columns, *named.values()) if isinstance(column, _Constant)]
     calls = zip(rows, _keyword_rows(named), strict=False)
-    return Expansion(count, calls, tuple(resolved), tuple(constants), (args, kwargs))
+    return Expansion(count, calls, tuple(resolved), tuple(constants), (args, dict(kwargs)))
 
 
 class _Constant:

@@ -9,7 +9,8 @@ from taskyard._engine.futures.future import Future
 from taskyard._engine.submission.arguments import Packed as Written
 from taskyard._engine.submission.arguments import offload, pack, pack_large
 from taskyard._engine.submission.large_values import LARGE_BYTES, LargeValues
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._network.session.run_groups import Upstream
 from taskyard.context import TaskRunContext
 from taskyard_api.v1 import session_service_pb2 as pb

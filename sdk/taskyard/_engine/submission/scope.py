@@ -5,119 +5,26 @@ its ids, so the control plane knows every run's place.
 """
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from taskyard import settings
 from taskyard._data.runs.records import FlowRun
 from taskyard._data.values.awaited import AwaitedRun, Host
 from taskyard._data.values.headers import NO_HEADERS
 from taskyard._data.values.kept import Dropped
+from taskyard._data.values.known_results import KnownResults
 from taskyard._engine.definitions.flow_options import Code
-from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.futures.future import Future
+from taskyard._engine.submission.ports import Counted, EarlierRuns, LocalExecutor, Service, Submitter
 from taskyard._network.session.session import Session
 from taskyard._network.session.sessions import current_session, session_of_flow_run
 from taskyard.context import RunContext, current_context
 from taskyard.logging import wants_all
 from taskyard_api.v1 import common_pb2, run_service_pb2
+from taskyard_contract.capabilities import RECORDED_EDGES
 
 if TYPE_CHECKING:
     from taskyard._engine.results.inheriting import Inherited
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of one call."""
-
-
-class LocalExecutor(Protocol):
-    """Executes runs in the process that submits them, so that their arguments need not travel."""
-
-    queue: str
-    """Where its runs wait."""
-
-    def keep(
-        self,
-        task: TaskDefinition[..., Any],
-        scope: "Scope",
-        future: Future[Any],
-        call: Arguments,
-        upstream: dict[bytes, int],
-        direct: bool,
-    ) -> None:
-        """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
-
-    def serve(self, future: Future[Any]) -> None:
-        """Execute a run that was called directly in the calling thread, until it has ended."""
-
-    def iterate(self, future: Future[Any]) -> Generator[Any, Any, Any]:
-        """Execute a run of a generator task while its caller takes the values."""
-        ...
-
-    def iterate_async(self, future: Future[Any]) -> AsyncGenerator[Any, None]:
-        """Do so with a run of an asynchronous generator task."""
-        ...
-
-
-class Submitter(Protocol):
-    """A task runner that takes calls itself, to do something of its own with them."""
-
-    def submit(self, task: Any, parameters: dict[str, Any], wait_for: Any = None) -> Any:
-        """Submit a run; returns its future."""
-
-    def map(self, task: Any, parameters: dict[str, Any], wait_for: Any = None) -> Any:
-        """Submit a run for each element; returns their futures."""
-
-
-class EarlierRuns(Protocol):
-    """What earlier attempts of a flow run have made: calls of a body that runs again may be these."""
-
-    is_plan: bool
-    """Whether nothing is executed, and it is only said what would be."""
-
-    def look(
-        self, task: TaskDefinition[..., Any], scope: "Scope", call: Arguments, wait_for: object, is_new: bool
-    ) -> tuple[Any, Future[Any] | None]:
-        """Return the future of the run that a call was, or what `note` is told if it becomes a new one.
-
-        A call `is_new` whatever there is: its values are taken one by one, or it is part of a transaction, so
-        that what it did was undone, or can be.
-        """
-        ...
-
-    def note(self, key: Any, future: Future[Any]) -> None:
-        """Hear which run a call has become."""
-
-    def map(
-        self,
-        task: TaskDefinition[..., Any],
-        scope: "Scope",
-        expansion: Any,
-        wait_for: object,
-        submit: Callable[[Any], Any],
-        is_new: bool,
-    ) -> Any:
-        """Return the futures of a map; `submit` makes runs of its children that were none."""
-        ...
-
-    def flow(self, flow: Any, digest: bytes) -> Any:
-        """Return the run that a call of a nested flow was, or None."""
-        ...
-
-    def executes_flow(self, flow: Any, found: Any) -> None:
-        """Hear that a nested flow is executed, in the run that was found or in a new one."""
-
-    def outside(self, what: str) -> None:
-        """Hear of something that is about to be started and is no part of the flow run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """Who serves the runs of a task runner: their queue, and this process, if it is the one."""
-
-    queue: str = ""
-    """Where runs wait; empty for what their tasks say."""
-    executor: LocalExecutor | None = None
 
 
 class Scope:
@@ -141,6 +48,7 @@ class Scope:
         "host",
         "inherited",
         "kept_futures",
+        "known",
         "latest_map",
         "log_prints",
         "numbered_by",
@@ -177,7 +85,7 @@ class Scope:
             queue: Where runs wait; empty for what their tasks say.
             executor: Executes runs in this process, when the task runner is a local one.
             host: The worker, when this is one.
-            keep_futures: Whether to remember every future, because all of them decide how a flow ends.
+            keep_futures: Whether to remember every run, because all of them decide how a flow ends.
             task_runner: What flows called from here use that do not say it themselves.
             headers: Those of the run that makes the calls, which its own runs have too.
             code: What the flow says of the code of its tasks; `inherited`: what is said of results.
@@ -189,15 +97,15 @@ class Scope:
         self.log_prints = log_prints
         self.queue = queue
         self.executor = executor
-        self.host = host
-        self.task_runner = task_runner
+        self.host, self.task_runner = host, task_runner
         self.submitter = _submitter(task_runner)
         self.call_gives_future = call_gives_future
         self.headers = headers
         self.code = code
         self.inherited = inherited
         self.earlier: EarlierRuns | None = None  # as nearly always
-        self.kept_futures: list[Future[Any]] | None = [] if keep_futures else None
+        self.kept_futures: list[Counted] | None = [] if keep_futures else None
+        self.known: KnownResults | None = None
         self.address = settings.server()
         self.numbered_by: Scope | None = None
         """The scope whose numbers it takes, if it has none of its own."""
@@ -235,6 +143,7 @@ class Scope:
         )
         scope.kept_futures = self.kept_futures
         scope.earlier = self.earlier
+        scope.known = self.known
         scope.numbered_by = self.numbered_by or self
         scope._ordinals, scope._lock, scope._flow_keys = self._ordinals, self._lock, self._flow_keys
         scope._skipped = self._skipped
@@ -324,6 +233,12 @@ class Scope:
         """Number the next run of a flow: nobody waits for it as for a task run."""
         self._flow_keys.add(task_key)
         return self.take_ordinals(task_key)
+
+    def note_sources(self, upstream: dict[bytes, int], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Add the runs whose values are passed on in a call to those it depends on: for the record."""
+        known = self.known
+        if known is not None and known.known and RECORDED_EDGES in self.session.capabilities:
+            known.add_to(upstream, args, kwargs)
 
     def submitted(self) -> int:
         """Return how many task runs were submitted from here, or are about to be."""

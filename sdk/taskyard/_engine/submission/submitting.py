@@ -18,7 +18,8 @@ from taskyard._engine.submission.arguments import add_order, check_upstream, off
 from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.speaking import say_submitted
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
@@ -84,31 +85,28 @@ def submit_one(
     task.signature.check(args, kwargs)
     call = args, kwargs
     task, hooked, transaction, carried = _called(task, scope, call, wait_for)
-    session, names, key = scope.session, set[str](), None
+    names, key = set[str](), None
     if scope.earlier is not None:
         is_new = lazy or transaction is not None
         key, found = scope.earlier.look(task, scope, call, wait_for, is_new)
         if found is not None:
+            if carried:
+                _note_assets(task, scope, [found], carried)
             return found
     run_id = new_id() if identity is None else identity.run_id
     future: Future[Any] = Future(run_id, scope) if task.reading is None else future_of(task, run_id, scope)
     data, upstream, cache_key, extra = packed(task, scope, future, call, direct, names)
-    group = group_of(task, scope, session, names)
-    if wait_for is not None:
-        add_order(upstream, wait_for)
-    if upstream:
-        check_upstream(task.name, upstream)
+    group = group_of(task, scope, scope.session, names)
+    if scope.known is not None or wait_for is not None or upstream:
+        _complete(upstream, task.name, scope, call, wait_for)
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
-    if identity is None or identity.ordinal is None:
-        ordinal = scope.take_ordinals(task.task_key)
-    else:
-        ordinal = identity.ordinal
+    ordinal = _ordinal_of(task, scope, identity)
     if carried:
         _note_assets(task, scope, [future], carried)
     # Before the run: what it does can be undone by somebody else from its first moment on.
     parts = () if transaction is None else transaction.parts_of(hooked, (future,), cache_key, lazy)
-    session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
+    scope.session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     for part in parts:
         transaction.follow(part)
     if key is not None and scope.earlier is not None:
@@ -138,6 +136,8 @@ def submit_many(
     if scope.earlier is not None:
         submit, is_new = partial(_submit_new, called, scope, wait_for), called.transaction is not None
         children: FutureList[Any] = scope.earlier.map(called.task, scope, expansion, wait_for, submit, is_new)
+        if called.carried:
+            _note_assets(called.task, scope, children, called.carried)
         return children
     return _submit_new(called, scope, wait_for, expansion)
 
@@ -164,6 +164,8 @@ def _submit_new(called: Called, scope: Scope, wait_for: object, expansion: Expan
     if carried:
         _note_assets(task, scope, futures, carried)
     shared = shared_upstream(expansion.resolved, wait_for)
+    if scope.known is not None:
+        scope.note_sources(shared, *expansion.given)
     large = LargeValues(task.name, scope.session)
     if scope.executor is None and not task.is_remote:
         large.share(expansion.constants)
@@ -218,6 +220,25 @@ def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[F
     if task.reading is None:
         return [Future(run_id, scope) for run_id in new_ids(count)]
     return [future_of(task, run_id, scope) for run_id in new_ids(count)]
+
+
+def _ordinal_of(task: TaskDefinition[..., Any], scope: Scope, identity: Identity | None) -> int:
+    """Return the number of a run: that which it was made with, or the next one."""
+    if identity is None or identity.ordinal is None:
+        return scope.take_ordinals(task.task_key)
+    return identity.ordinal
+
+
+def _complete(upstream: Upstream, name: str, scope: Scope, call: Arguments, wait_for: object) -> None:
+    """Add to the upstream runs of a call what its arguments do not say themselves.
+
+    Raises:
+        PayloadTooLarge: They are too many.
+    """
+    scope.note_sources(upstream, *call)
+    if wait_for is not None:
+        add_order(upstream, wait_for)
+    check_upstream(name, upstream)
 
 
 def shared_upstream(resolved: Iterable[Any], wait_for: object) -> Upstream:

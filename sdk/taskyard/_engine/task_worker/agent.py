@@ -24,7 +24,7 @@ from functools import partial
 from itertools import count
 from typing import Final
 
-from taskyard._engine.submission.scope import LocalExecutor
+from taskyard._engine.submission.ports import LocalExecutor
 from taskyard._engine.task_worker.attempt import Ending, ServedAttempt
 from taskyard._engine.task_worker.large_values import SessionValues
 from taskyard._engine.task_worker.served import Served

@@ -22,7 +22,8 @@ from taskyard._engine.execution.coroutines import called_beside
 from taskyard._engine.execution.interrupts import ThreadInterrupter
 from taskyard._engine.execution.task_attempt import Report
 from taskyard._engine.execution.task_body import TaskBody
-from taskyard._engine.submission.scope import LocalExecutor, Scope, inherited_now
+from taskyard._engine.submission.ports import LocalExecutor
+from taskyard._engine.submission.scope import Scope, inherited_now
 from taskyard._engine.task_worker.large_values import NotStored, SessionValues
 from taskyard._engine.thread_agent.forked import end_child, forks
 from taskyard._engine.thread_agent.telling import Telling

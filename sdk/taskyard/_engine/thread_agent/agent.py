@@ -19,8 +19,7 @@ goes on but is not reported: its epoch is over. And the process itself may end: 
 runs with it.
 
 Invariant: every attempt in hand is reported once or dropped, and its run is served again only under a new
-epoch. Methods that the link calls run on the loop's thread, and so does everything that touches
-`_attempts`.
+epoch. Methods that the link calls, and all else that touches `_attempts`, run on the loop's thread.
 """
 
 import logging
@@ -36,7 +35,8 @@ from taskyard._engine.execution.interrupts import raise_missed
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
 from taskyard._engine.thread_agent.attempts import ThreadAttempt, calling
 from taskyard._engine.thread_agent.beginnings import Beginnings

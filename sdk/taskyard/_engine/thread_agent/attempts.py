@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 from taskyard._engine.execution.interrupts import ThreadInterrupter, is_for_a_flow_around
 from taskyard._engine.execution.reports import PICKLES, encoded, failed, interrupted, is_failure, wire_of
 from taskyard._engine.execution.task_body import TaskBody
-from taskyard._engine.submission.scope import Arguments, LocalExecutor, Scope
+from taskyard._engine.submission.ports import Arguments, LocalExecutor
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
 from taskyard._engine.thread_agent.forked import end_child, forks
 from taskyard._engine.thread_agent.generators import GeneratorSteps

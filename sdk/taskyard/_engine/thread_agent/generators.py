@@ -15,7 +15,7 @@ from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.interrupts import is_for_a_flow_around
 from taskyard._engine.execution.reports import failed
 from taskyard._engine.execution.task_attempt import TaskAttempt
-from taskyard._engine.submission.scope import Arguments
+from taskyard._engine.submission.ports import Arguments
 from taskyard.context import active_transaction, begin_anew
 from taskyard.logging import captured_prints
 from taskyard_contract.execution import Invocation, WorkerHost

@@ -9,7 +9,8 @@ from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import replaced, value_of
 from taskyard._engine.submission.arguments import states_resolved
-from taskyard._engine.submission.scope import Arguments, Scope
+from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.scope import Scope
 from taskyard._engine.thread_agent.own_values import Copied, own, own_call
 
 A = TypeVar("A")

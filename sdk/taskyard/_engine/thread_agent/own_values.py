@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from taskyard._data.runs.state import is_state
-from taskyard._engine.submission.scope import Arguments
+from taskyard._engine.submission.ports import Arguments
 from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.pickling import PROTOCOL
 from taskyard_contract.references import begin_collecting, resolving

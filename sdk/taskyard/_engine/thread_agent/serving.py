@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from taskyard._engine.submission.scope import LocalExecutor
+from taskyard._engine.submission.ports import LocalExecutor
 from taskyard._engine.thread_agent.agent import ThreadAgent
 from taskyard._network.session.session import Session
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from taskyard._data.runs.recorded import from_listed_run
+from taskyard._data.runs.tracking import tracked_flow_run
 from taskyard.client.schemas.responses import (
     OrchestrationResult,
     SetStateStatus,
@@ -35,7 +36,8 @@ def cancelled(
     check_state(state, kind)
     before = connection.run(run_id, kind)
     if before.state < FIRST_FINAL:
-        connection.calls().cancel_run(run_id.bytes, reason=state.message or "", requested_by=_WHO)
+        asked = tracked_flow_run(run_id.bytes) or run_id.bytes
+        connection.calls().cancel_run(asked, reason=state.message or "", requested_by=_WHO)
     after = connection.run(run_id, kind)
     now = from_listed_run(after, connection.decode, lambda: connection.read_again(after))
     if now.type in _USUAL and before.state < FIRST_FINAL:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from taskyard._data.runs.recorded import from_entry
+from taskyard._data.runs.recorded import details_of, from_entry
+from taskyard._data.runs.tracking import tracked_flow_run
 from taskyard._missing_features import explain_attribute
 from taskyard._network.server.calls import Client
 from taskyard.client.orchestration.artifact_calls import ArtifactCalls
@@ -178,6 +179,10 @@ class SyncTaskyardClient(ArtifactCalls):
     ) -> list[TaskRun]:
         """Read the task runs that fit, in the flow runs that fit, of the flows that fit.
 
+        A subflow is among those of the flow run that called it: as a task run that is always in the state
+        of the subflow. `FlowRun.parent_task_run_id` has its id, and `state_details.child_flow_run_id` of its
+        state that of the subflow.
+
         Args:
             flow_filter: Of which flows.
             flow_run_filter: In which flow runs of these, at most 1,000.
@@ -299,8 +304,8 @@ class SyncTaskyardClient(ArtifactCalls):
     def _states(self, run_id: UUID, kind: RunKind) -> list[State[Any]]:
         run = self._connection.run(run_id, kind)
         now = (self._flow_run(run) if kind is RunKind.FLOW else self._task_run(run)).state
-        entries = self._connection.calls().list_run_states(run_id.bytes)
-        states = [from_entry(entry) for entry in entries]
+        entries = self._connection.calls().list_run_states(tracked_flow_run(run.run_id) or run.run_id)
+        states = [from_entry(entry, details_of(run)) for entry in entries]
         if now.is_final() and states and states[-1].type is now.type:
             states[-1] = now
         return states

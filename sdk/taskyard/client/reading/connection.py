@@ -2,7 +2,9 @@
 
 import threading
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from taskyard._data.runs.tracking import as_tracking_run, is_subflow, tracked_flow_run
 from taskyard._network.server.calls import Client
 from taskyard._network.server.locating import locator
 from taskyard.exceptions import RunNotFound
@@ -11,8 +13,6 @@ from taskyard_contract.encodings import decode_payload
 from taskyard_contract.states import RunKind
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from taskyard_api.v1.run_service_pb2 import Run
 
 _WORDS = {RunKind.TASK: "task", RunKind.FLOW: "flow"}
@@ -56,12 +56,19 @@ class Connection:
             client.close()
 
     def run(self, run_id: "UUID", kind: RunKind) -> "Run":
-        """Read a run of a kind, with all that is told of it but its result.
+        """Read a run of a kind, with all that is told of it but its result; or a tracking run.
 
         Raises:
             RunNotFound: There is none.
         """
-        run = self.calls().get_run(run_id.bytes, full=True)
+        subflow = tracked_flow_run(run_id.bytes) if kind is RunKind.TASK else b""
+        run = self.calls().get_run(subflow or run_id.bytes, full=True)
+        if subflow and is_subflow(run):
+            return as_tracking_run(run)
+        if subflow:
+            raise RunNotFound(
+                f"task run {run_id} does not exist: flow run {UUID(bytes=subflow)} is no subflow"
+            )
         if int(run.kind) != kind:
             other = _WORDS[RunKind(run.kind)]
             raise RunNotFound(f"{_WORDS[kind]} run {run_id} does not exist: it is a {other} run")
@@ -70,7 +77,7 @@ class Connection:
     def read_again(self, run: "Run") -> "Run":
         """Read a run with its result, however long after the client was closed."""
         with Client(self._locate(), patient=True) as calls:
-            return calls.get_run(run.run_id, include_result=True)
+            return calls.get_run(tracked_flow_run(run.run_id) or run.run_id, include_result=True)
 
     def decode(self, payload: common_pb2.Payload) -> Any:
         """Return the value of a payload, which may be a blob."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from taskyard._data.runs.tracking import parent_task_run, tracked_flow_run
 from taskyard.client.reading.schemas_of import flow_id_of, id_or_none, moment
 from taskyard.client.schemas.filters import Operator
 from taskyard_contract.states import shown_as
@@ -41,9 +42,8 @@ _RUN: Final[dict[str, Read]] = {
     "next_scheduled_start_time": lambda run: moment(run.due_us),
     "flow_run_id": lambda run: id_or_none(run.flow_run_id),
     "parent_flow_run_id": lambda run: id_or_none(run.flow_run_id),
-    "parent_task_run_id": lambda run: (
-        None if run.caller_run_id == run.flow_run_id else id_or_none(run.caller_run_id)
-    ),
+    "parent_task_run_id": lambda run: id_or_none(parent_task_run(run)),
+    "subflow_runs": lambda run: bool(tracked_flow_run(run.run_id)),
 }
 _STATE: Final[dict[str, Read]] = {
     "type": lambda run: _state_of(run)[0],
@@ -66,6 +66,7 @@ _SAYS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "after_": lambda value, wanted: value is not None and value >= wanted,
     "ge_": lambda value, wanted: value >= wanted,
     "le_": lambda value, wanted: value <= wanted,
+    "exists_": lambda value, wanted: value is wanted,
     "is_null_": lambda value, wanted: (value is None or value == set()) is wanted,
 }
 """What each field of the parts of filters says of a value."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from taskyard._data.runs.tracking import tracked_flow_run
 from taskyard.client.schemas.filters import FlowFilter, FlowRunFilter, Operator, TaskRunFilter
 from taskyard.exceptions import SearchTooWide
 from taskyard_api.v1 import run_service_pb2 as pb
@@ -34,7 +35,7 @@ def narrowed(
     """Return which runs to ask for.
 
     Args:
-        kind: Of tasks, or of flows.
+        kind: Of tasks, or of flows. With a filter of task runs, flow runs are asked for by tracking runs.
         runs: Which of them; None for all.
         flows: Runs of which flows; only for runs of flows.
 
@@ -42,6 +43,8 @@ def narrowed(
         Nothing: No run can fit.
         SearchTooWide: More ids are wanted than a request takes.
     """
+    if isinstance(runs, TaskRunFilter) and not _may_be_of(runs, kind):
+        raise Nothing
     asked = pb.RunFilter(kind=int(kind))  # type: ignore[arg-type]  # numerically equal
     if flows is not None and flows.operator is Operator.and_ and flows.name is not None:
         names = flows.name.any_
@@ -55,9 +58,11 @@ def narrowed(
 
 
 def _narrow_by_runs(asked: pb.RunFilter, runs: "FlowRunFilter | TaskRunFilter") -> None:
+    tracking = isinstance(runs, TaskRunFilter) and int(asked.kind) == RunKind.FLOW
     if runs.id is not None and runs.id.any_ is not None:
-        asked.run_ids.extend(checked_ids(runs.id.any_, f"{type(runs).__name__}.id.any_"))
-    _narrow_by_name(asked, runs.name)
+        asked.run_ids.extend(_ids_of(runs.id.any_, f"{type(runs).__name__}.id.any_", runs, tracking))
+    if not tracking:  # their names are not recorded
+        _narrow_by_name(asked, runs.name)
     if runs.tags is not None and runs.tags.operator is Operator.and_ and runs.tags.all_:
         asked.tags.extend(runs.tags.all_[:_MOST_TAGS])
     if runs.state is not None and runs.state.operator is Operator.and_ and runs.state.type is not None:
@@ -70,7 +75,35 @@ def _narrow_by_runs(asked: pb.RunFilter, runs: "FlowRunFilter | TaskRunFilter") 
         asked.flow_run_id = _single(runs.flow_run_id)
     else:
         asked.flow_run_id = _single(runs.parent_flow_run_id)
-        asked.caller_run_id = _single(runs.parent_task_run_id)
+        parent = _single(runs.parent_task_run_id)
+        if not tracked_flow_run(parent):
+            asked.caller_run_id = parent
+        elif not asked.run_ids:
+            asked.run_ids.append(tracked_flow_run(parent))
+
+
+def _may_be_of(runs: TaskRunFilter, kind: RunKind) -> bool:
+    """Say whether runs of a kind are asked for, of flows as their tracking runs."""
+    part = runs.subflow_runs
+    if part is None or part.exists_ is None or runs.operator is not Operator.and_:
+        return True
+    return part.exists_ is (kind is RunKind.FLOW)
+
+
+def _ids_of(ids: "Sequence[UUID]", where: str, runs: Any, tracking: bool) -> list[bytes]:
+    """Return the ids of the records that are asked for: of task runs, or of the subflows of tracking runs.
+
+    Raises:
+        Nothing: There are none.
+    """
+    found = checked_ids(ids, where)
+    if tracking:
+        found = list(filter(None, map(tracked_flow_run, found)))
+    elif isinstance(runs, TaskRunFilter):
+        found = [each for each in found if not tracked_flow_run(each)]
+    if not found:
+        raise Nothing
+    return found
 
 
 def checked_ids(ids: "Sequence[UUID]", where: str) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Answers questions about flows and runs with searches: of one kind, or of one by what fits the other."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -52,16 +53,17 @@ def task_runs(
     limit: int | None,
     offset: int,
 ) -> "list[Run]":
-    """Return task runs: that fit, in the flow runs that fit, of the flows that fit.
+    """Return task runs: that fit, in the flow runs that fit, of the flows that fit; tracking runs among them.
 
     Raises:
         SearchTooWide: Too many runs would have to be read, or more than 1,000 flow runs fit.
     """
     try:
-        asked = [narrowed(RunKind.TASK, runs)]
+        asked = _asked_of_tasks(runs)
         if flows is not None or flow_runs is not None:
-            asked = list(_inside_each(asked[0], _fitting_flow_runs(calls, flows, flow_runs)))
-        return Search(calls).listed(asked, all_of([run_test(runs)]), sort, limit, offset)
+            inside = _fitting_flow_runs(calls, flows, flow_runs)
+            asked = [each for wanted in asked for each in _inside_each(wanted, inside)]
+        return Search(calls, tracking=True).listed(asked, run_test(runs), sort, limit, offset)
     except Nothing:
         bounds(limit, offset)
         return []
@@ -103,10 +105,25 @@ def flow_runs_among(calls: "Client", run_ids: Iterable[bytes]) -> set[bytes]:
     return found
 
 
+def _asked_of_tasks(runs: TaskRunFilter | None) -> list[RunFilter]:
+    """Return what to ask for task runs: those that are recorded, and subflows, of which others are made.
+
+    Raises:
+        Nothing: No run of either kind can fit.
+    """
+    asked = []
+    for kind in (RunKind.TASK, RunKind.FLOW):
+        with suppress(Nothing):
+            asked.append(narrowed(kind, runs))
+    if not asked:
+        raise Nothing
+    return asked
+
+
 def _flow_runs_of(calls: "Client", task_runs: TaskRunFilter) -> set[bytes]:
     """Return the flow runs in which a task run fits."""
-    asked = narrowed(RunKind.TASK, task_runs)
-    found = {run.flow_run_id for run in Search(calls).all([asked], run_test(task_runs)) if run.flow_run_id}
+    fitting = Search(calls, tracking=True).all(_asked_of_tasks(task_runs), run_test(task_runs))
+    found = {run.flow_run_id for run in fitting if run.flow_run_id}
     if not found:
         raise Nothing
     return found

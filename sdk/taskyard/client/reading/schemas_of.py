@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
 from taskyard._data.runs.recorded import from_listed_run
+from taskyard._data.runs.tracking import parent_task_run
 from taskyard._data.values.failures import Decode
 from taskyard._data.values.shown_parameters import parameter_document
-from taskyard.client.schemas.objects import Flow, FlowRun, FlowRunPolicy, TaskRun, TaskRunResult
+from taskyard.client.schemas.objects import (
+    Flow,
+    FlowRun,
+    FlowRunPolicy,
+    FlowRunResult,
+    TaskRun,
+    TaskRunResult,
+)
 from taskyard_contract.states import RunState, UpstreamKind
 
 if TYPE_CHECKING:
@@ -27,7 +35,12 @@ _TO_BEGIN: Final = (
     RunState.AWAITING_RETRY,
     RunState.AWAITING_CACHE,
 )
-_DATA: Final = (UpstreamKind.DATA, UpstreamKind.DATA_OR_FAILURE)
+_DATA: Final = (
+    UpstreamKind.DATA,
+    UpstreamKind.DATA_OR_FAILURE,
+    UpstreamKind.RESULT,
+    UpstreamKind.FLOW_RESULT,
+)
 
 
 def flow_id_of(name: str) -> UUID:
@@ -48,8 +61,6 @@ def flow_run_schema(run: "Run", decode: Decode, read: ReadAgain) -> FlowRun:
         decode: Turns a payload into a value.
         read: Reads it again, with its result.
     """
-    parent = id_or_none(run.flow_run_id)
-    caller = id_or_none(run.caller_run_id)
     return FlowRun(
         **_common(run, decode, read),
         flow_id=flow_id_of(run.task_name),
@@ -57,8 +68,8 @@ def flow_run_schema(run: "Run", decode: Decode, read: ReadAgain) -> FlowRun:
         flow_version=run.template.version or None,
         parameters=parameter_document(run) or {},
         empirical_policy=_policy(run.template.retry),
-        parent_flow_run_id=parent,
-        parent_task_run_id=None if caller == parent else caller,
+        parent_flow_run_id=id_or_none(run.flow_run_id),
+        parent_task_run_id=id_or_none(parent_task_run(run)),
     )
 
 
@@ -117,11 +128,12 @@ def _policy(retry: "RetryPolicy") -> FlowRunPolicy:
     return FlowRunPolicy(retries=retry.max_retries, retry_delay=delay)
 
 
-def _inputs(run: "Run") -> dict[str, list[TaskRunResult]]:
-    found: dict[str, list[TaskRunResult]] = {}
+def _inputs(run: "Run") -> dict[str, list[TaskRunResult | FlowRunResult]]:
+    found: dict[str, list[TaskRunResult | FlowRunResult]] = {}
     for edge in run.upstream:
         name = "arguments" if int(edge.kind) in _DATA else "wait_for"
-        found.setdefault(name, []).append(TaskRunResult(id=UUID(bytes=edge.run_id)))
+        made = FlowRunResult if int(edge.kind) == UpstreamKind.FLOW_RESULT else TaskRunResult
+        found.setdefault(name, []).append(made(id=UUID(bytes=edge.run_id)))
     return found
 
 

@@ -5,13 +5,15 @@ said what to do, so that nobody takes a part for the whole.
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from taskyard._data.runs.tracking import as_tracking_run, is_subflow
 from taskyard._network.server.run_calls import RUN_PAGE
 from taskyard.client.reading.matching import RunTest
 from taskyard.exceptions import SearchTooWide
+from taskyard_contract.states import RunKind
 
 if TYPE_CHECKING:
     from taskyard._network.server.calls import Client
@@ -41,9 +43,15 @@ such a time come last."""
 class Search:
     """Lists runs for one answer."""
 
-    def __init__(self, calls: "Client") -> None:
-        """Ask a control plane."""
+    def __init__(self, calls: "Client", *, tracking: bool = False) -> None:
+        """Ask a control plane.
+
+        Args:
+            calls: How to ask it.
+            tracking: Whether task runs are meant: of flow runs only subflows, as their tracking runs.
+        """
         self._calls = calls
+        self._tracking = tracking
         self._read = 0
         self._searched = 0
 
@@ -88,7 +96,10 @@ class Search:
         self, wanted: "RunFilter", test: RunTest | None, oldest_first: bool, page: int
     ) -> "Iterator[Run]":
         for told in self._calls.run_pages(wanted, page, oldest_first=oldest_first):
-            yield from told.runs if test is None else filter(test, told.runs)
+            runs: Iterable[Run] = told.runs
+            if self._tracking and int(wanted.kind) == RunKind.FLOW:
+                runs = map(as_tracking_run, filter(is_subflow, runs))
+            yield from runs if test is None else filter(test, runs)
             self._count(len(told.runs), bool(told.searched_to_us), bool(told.next_page_token))
 
     def _count(self, read: int, searched: bool, more: bool) -> None:

@@ -52,6 +52,7 @@ __all__ = [
     "TaskRunFilterState",
     "TaskRunFilterStateName",
     "TaskRunFilterStateType",
+    "TaskRunFilterSubFlowRuns",
     "TaskRunFilterTags",
 ]
 
@@ -214,7 +215,7 @@ class FlowRunFilterParentFlowRunId(_IdsOrNone):
 
 
 class FlowRunFilterParentTaskRunId(_IdsOrNone):
-    """By the task runs that called them."""
+    """By the task runs that stand for them where they were called; outside of flows, that called them."""
 
 
 class FlowRunFilter(_Combined):
@@ -271,6 +272,13 @@ class TaskRunFilterFlowRunId(_IdsOrNone):
     """By the flow runs they belong to."""
 
 
+class TaskRunFilterSubFlowRuns(_Filter):
+    """By whether they stand for a subflow in the flow run that called it."""
+
+    exists_: bool | None = None
+    """True: only these; False: only others."""
+
+
 class TaskRunFilter(_Combined):
     """Which task runs."""
 
@@ -281,6 +289,7 @@ class TaskRunFilter(_Combined):
     start_time: TaskRunFilterStartTime | None = None
     expected_start_time: TaskRunFilterExpectedStartTime | None = None
     flow_run_id: TaskRunFilterFlowRunId | None = None
+    subflow_runs: TaskRunFilterSubFlowRuns | None = None
 
 
 class LogFilterLevel(_Filter):

@@ -21,6 +21,7 @@ __all__ = [
     "Flow",
     "FlowRun",
     "FlowRunPolicy",
+    "FlowRunResult",
     "Log",
     "Parameter",
     "State",
@@ -121,6 +122,14 @@ class TaskRunResult(_Object):
     """That task run."""
 
 
+class FlowRunResult(_Object):
+    """The result of a subflow, as an input of a task run."""
+
+    input_type: str = "flow_run"
+    id: UUID
+    """That flow run."""
+
+
 class Parameter(_Object):
     """A parameter of the flow, as an input. Not recorded here: for the annotations of programs."""
 
@@ -198,7 +207,8 @@ class FlowRun(_Run):
     parent_flow_run_id: UUID | None = None
     """The flow run it was called in; None for a flow of its own."""
     parent_task_run_id: UUID | None = None
-    """The task run that called it, when a task did. The flow run itself has no task run for it."""
+    """The task run that stands for it in the flow run it was called in, and is always in its state; outside
+    of flows the task run that called it."""
     deployment_id: UUID | None = None
     """None: there are no deployments."""
     auto_scheduled: bool = False
@@ -218,9 +228,9 @@ class TaskRun(_Run):
     """The task run that called it, when it was not the flow itself."""
     cache_key: str | None = None
     """Its cache key."""
-    task_inputs: dict[str, list[TaskRunResult]] = Field(default_factory=dict)
+    task_inputs: dict[str, list[TaskRunResult | FlowRunResult]] = Field(default_factory=dict)
     """The runs it depends on: `arguments`, whose results it is given (in which parameters is not recorded),
-    and `wait_for`, for whose ends it only waits."""
+    as futures or as values, and `wait_for`, for whose ends it only waits."""
 
 
 class Log(_Object):

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from taskyard import State
+from taskyard._data.runs.tracking import tracking_id
 from taskyard.client.reading.schemas_of import flow_run_schema, task_run_schema
 from taskyard.client.schemas.objects import FlowRun, TaskRun
 from taskyard.exceptions import MissingResult
@@ -80,7 +81,10 @@ def test_the_time_of_a_run_that_is_executed_grows() -> None:
 
 def test_who_called_it() -> None:
     by_flow = flow_run(flow_run_id=FLOW_RUN.bytes, caller_run_id=FLOW_RUN.bytes)
-    assert (by_flow.parent_flow_run_id, by_flow.parent_task_run_id) == (FLOW_RUN, None)
+    assert (by_flow.parent_flow_run_id, by_flow.parent_task_run_id) == (
+        FLOW_RUN,
+        UUID(bytes=tracking_id(by_flow.id.bytes)),
+    )
     by_task = task_run(flow_run_id=FLOW_RUN.bytes, caller_run_id=CALLER.bytes)
     assert (by_task.flow_run_id, by_task.parent_task_run_id) == (FLOW_RUN, CALLER)
     assert (task_run().flow_run_id, task_run().parent_task_run_id) == (None, None)

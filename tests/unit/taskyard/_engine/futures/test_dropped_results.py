@@ -374,6 +374,9 @@ def test_awaited_runs_without_values_are_not_dropped(session: LoopbackSession) -
 class Recorded:
     """Where a run was submitted from whose outcome is there as soon as it is asked for."""
 
+    flow_run_id = b""
+    known = None
+
     def read_again(self, run: awaited.AwaitedRun, dropped: Dropped) -> awaited.AwaitedRun:
         again = awaited.AwaitedRun(run.run_id, self)  # type: ignore[arg-type]
         again.settle(pickling.dumps([1]))

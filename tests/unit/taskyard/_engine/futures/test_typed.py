@@ -33,6 +33,9 @@ class Forbidden:
 class Blobs:
     """Has every blob."""
 
+    flow_run_id = b""
+    known = None
+
     def fetch(self, ref: common_pb2.BlobRef) -> bytes:
         return b'{"width":"9"}'
 
