@@ -67,7 +67,7 @@ class Refusals:
                 annulled.add(run.seq)
                 self._take_back(run)
                 self._upstream.look_up(run)
-            self._tell(new[run_id], run, submitted_before(run_id))
+            self._tell(commit, new[run_id], run, submitted_before(run_id))
         if annulled:
             # One that was cancelled meanwhile has ended only here. Performed, its end would reach those that
             # wait for the recorded run, and be remembered as how that one ended.
@@ -95,13 +95,17 @@ class Refusals:
                 session.settle_batches(number, stream)
                 session.wake()
             commit.accepted.clear()
+        taken_back: list[Run] = []
         for row in map(NewRunRow._make, rows.new_runs):
             run = self._book.runs.get(row.run_id)
             if run is not None:
                 self._take_back(run)
+                taken_back.append(run)
             self._upstream.parked.never_recorded(row.run_id)
             no_room = StorageFull(str(error), run_id=row.run_id, retry_after=error.retry_after)
-            self._tell(row, run, no_room)
+            self._tell(commit, row, run, no_room)
+        for run in taken_back:
+            self._upstream.not_recorded(run)
         self._metrics.refused_runs += len(rows.new_runs)
         self._backlog.refused(rows.backlog_added)
         self._strip(commit)
@@ -122,7 +126,7 @@ class Refusals:
                 self._upstream.look_up(run)
             text = f"run {format_id(row.run_id)} cannot be recorded: {reasons[row.seq]}"
             error = commit.unstorable[row.run_id] = InvalidRequest(text, run_id=row.run_id)
-            self._tell(row, run, error)
+            self._tell(commit, row, run, error)
         self._metrics.refused_runs += len(reasons)
         for each in (commit, self._journal.open):
             self._backlog.refused([row for row in each.rows.backlog_added if row[2] in reasons])
@@ -162,10 +166,13 @@ class Refusals:
     def _take_back(self, run: Run) -> None:
         self._book.remove(run)
         annul(run)
+        self._upstream.forget_late(run)
         self._cache.refused(run)
 
-    def _tell(self, row: NewRunRow, run: Run | None, error: TaskyardError) -> None:
+    def _tell(self, commit: Commit, row: NewRunRow, run: Run | None, error: TaskyardError) -> None:
         submitter = self._roster.session(row.session_id)
+        if submitter is None:  # it may belong to nobody, and have come from somebody
+            submitter = commit.unowned.get(row.run_id) or self._journal.open.unowned.get(row.run_id)
         subscriber = run.session if run is not None else None
         for session in filter(None, {submitter, subscriber}):
             session.refuse(row.run_id, error)

@@ -41,7 +41,8 @@ class Commit:
 
     __slots__ = (
         "accepted", "decided", "duplicates", "effects", "lines", "log_batch", "logged", "overdue",
-        "payload_bytes", "refused", "reported", "rows", "set_aside", "submitted", "then", "unstorable",
+        "payload_bytes", "refused", "reported", "rows", "set_aside", "submitted", "then", "unowned",
+        "unstorable",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -49,6 +50,8 @@ class Commit:
         self.rows = WriteBatch(number)
         self.submitted: list[Run] = []
         """Runs that go on from where they were submitted, or found after a restart."""
+        self.unowned: dict[bytes, ClientSession] = {}
+        """Who has sent new runs that belong to nobody."""
         self.accepted: dict[ClientSession, tuple[int, int]] = {}
         """Up to which batch each client is told that its submissions are durable, and on which of its streams
         that batch came."""

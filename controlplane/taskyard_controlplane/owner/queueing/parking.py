@@ -114,6 +114,8 @@ class Parking:
             return False
         if waits_late(edges):
             return False  # it would be read back for each of these that is not there
+        if self._upstream.waits_late_for(run.run_id):
+            return False  # one of those that were there before it may be what it waits for
         lane = self._lane(run.template, share_of(run))
         if lane is None or not self._upstream.park(run.seq, lane, edges):
             return False

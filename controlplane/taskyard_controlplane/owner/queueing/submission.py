@@ -316,6 +316,8 @@ class Submission:
                 session.refuse(run_id, refusal)
                 session.wake()
                 continue
+            if owner is None:
+                self._journal.open.unowned[run_id] = session
             self.add(
                 owner, template, flow, run_id, arg, group.first_ordinal + position,
                 caller_id=group.caller_run_id or None,

@@ -92,8 +92,11 @@ class UpstreamEdges:
         self._apply, self._hurry = settling.apply, settling.hurry
         self._unknown: dict[bytes, list[Run | int]] = {}
         """Who waits for runs that are not in memory; as `Run.downstream`."""
-        self._late: dict[Run, set[bytes]] = {}
-        """Runs that wait for others which may never be submitted: those nobody has asked for yet."""
+        self._late: dict[Run, dict[bytes, None]] = {}
+        """Runs that wait for others which may never be submitted: those they have not asked for yet."""
+        self._late_for: dict[bytes, dict[Run, None]] = {}
+        """The same by those that are waited for. Apart from others, which are answered when they ask: that
+        there is no such run yet says nothing to these."""
         self._said: tuple[bytes, str] = (b"", "")
         """What was said last of a run that did not complete."""
 
@@ -117,15 +120,24 @@ class UpstreamEdges:
             if ended is not None:
                 self._deliver(run, upstream_id, kind, ended)
                 continue
-            run.upstream_left += 1
-            waiting = self._unknown.get(upstream_id)
             if kind == IF_SUBMITTED:
-                self._late.setdefault(run, set()).add(upstream_id)
-            elif waiting is None:
-                self._ask(upstream_id)
-            if waiting is None:
-                waiting = self._unknown[upstream_id] = []
-            waiting += (run, kind)
+                self._wait_late(run, upstream_id)
+                continue
+            run.upstream_left += 1
+            self._wait_unknown(run, upstream_id, kind)
+
+    def _wait_unknown(self, run: Run, upstream_id: bytes, kind: int) -> None:
+        """Make a run wait for one that is not in memory, which is asked for."""
+        self._ask(upstream_id)
+        self._unknown.setdefault(upstream_id, []).extend((run, kind))
+
+    def _wait_late(self, run: Run, upstream_id: bytes) -> None:
+        """Make a run wait for one that may never be submitted; twice is once."""
+        late = self._late.setdefault(run, {})
+        if upstream_id not in late:
+            run.upstream_left += 1
+            late[upstream_id] = None
+            self._late_for.setdefault(upstream_id, {})[run] = None
 
     def park(self, seq: int, lane: int, edges: Sequence[Edge]) -> bool:
         """Let a new run wait without a record, unless it need not wait."""
@@ -173,6 +185,8 @@ class UpstreamEdges:
         upstream.downstream = None
         if self._unknown:
             waiting += self._unknown.pop(upstream.run_id, ())
+        if self._late_for:
+            waiting += self._late_ones(upstream.run_id)
         self._tell(upstream.run_id, waiting, ended)
 
     def _tell(self, upstream_id: bytes, waiting: list[Any], ended: Ended) -> None:
@@ -183,8 +197,6 @@ class UpstreamEdges:
             return
         for run, kind in _edges(waiting):
             run.upstream_left -= 1
-            if kind == IF_SUBMITTED and run in self._late:
-                self._late[run].discard(upstream_id)
             self._deliver(run, upstream_id, kind, ended)
             self._check(run)
 
@@ -201,10 +213,11 @@ class UpstreamEdges:
         Runs of the backlog are found open: their waiters stay until they are loaded and end.
         """
         stored = {row.run_id: row for row in found}
+        there: list[Run] = []
         for upstream_id in asked:
             upstream = self._runs.get(upstream_id)
             if upstream is not None:  # it was loaded, or submitted after those that wait for it
-                self._connect_later(upstream)
+                there.append(upstream)
                 continue
             row = stored.get(upstream_id)
             if row is not None and row.state < _COMPLETED:
@@ -212,6 +225,10 @@ class UpstreamEdges:
             ended = (row.state, row.result, row.outcome) if row is not None else _NEVER
             self.parked.ended(upstream_id, ended[0])
             self._tell(upstream_id, self._unknown.pop(upstream_id, []), ended)
+        # Of a chain, where each waits for one that came after it, the last one first: otherwise all that wait
+        # for those before would be looked at each time.
+        for upstream in reversed(there):
+            self._connect_later(upstream)
 
     def _connect_later(self, upstream: Run) -> None:
         """Let those wait for a run that were there before it; except where it waits for them."""
@@ -236,14 +253,27 @@ class UpstreamEdges:
         if waiting is not None or upstream.run_id in self._parked_for:
             self._journal.look_up_run(upstream.run_id)
 
+    def not_recorded(self, upstream: Run) -> None:
+        """Ask about a run that was refused, for those which were there before it and wait for it still."""
+        if any(not run.ended for run in _waiting_for(upstream)):
+            self.look_up(upstream)
+
     @property
     def awaited(self) -> int:
         """How many runs that are not in memory others wait for, and how much is kept of parked ones."""
-        return len(self._unknown) + self.parked.kept()
+        return len(self._unknown) + len(self._late) + len(self._late_for) + self.parked.kept()
 
     def waits_for(self, upstream_id: bytes) -> bool:
         """Whether others wait for a run whose record, if there is one, does not say so."""
-        return upstream_id in self._unknown or upstream_id in self._parked_for
+        return (
+            upstream_id in self._unknown or upstream_id in self._late_for or upstream_id in self._parked_for
+        )
+
+    def waits_late_for(self, upstream_id: bytes) -> bool:
+        """Whether others wait for a run without an edge in its record, in case that it is submitted."""
+        if upstream_id in self._late_for:
+            return True
+        return any(kind == IF_SUBMITTED for _, kind in _edges(self._unknown.get(upstream_id, [])))
 
     def _deliver(self, run: Run, upstream_id: bytes, kind: int, ended: Ended) -> None:
         state, result, outcome = ended
@@ -295,10 +325,33 @@ class UpstreamEdges:
         elif run.upstream_left == 0:
             self._apply(run, RunEvent.UPSTREAM_DONE)
 
+    # Those that wait for runs which may never be submitted.
+
     def _ask_late(self, run: Run) -> None:
         """Ask for those that may never be submitted, once nothing else keeps a run: they are there by now."""
-        late = self._late[run]
-        if run.ended or run.reason == StateReason.UPSTREAM or run.upstream_left == len(late):
-            del self._late[run]
-            for upstream_id in late:
-                self._journal.look_up_run(upstream_id)
+        if run.ended or run.reason == StateReason.UPSTREAM:
+            self.forget_late(run)
+        elif run.upstream_left == len(self._late[run]):
+            for upstream_id in self.forget_late(run):
+                self._wait_unknown(run, upstream_id, IF_SUBMITTED)
+
+    def _late_ones(self, upstream_id: bytes) -> list[Any]:
+        """Take those that wait for a run they have not asked for; as `Run.downstream`."""
+        taken: list[Any] = []
+        for run in self._late_for.pop(upstream_id, ()):
+            taken += (run, IF_SUBMITTED)
+            late = self._late[run]
+            del late[upstream_id]
+            if not late:
+                del self._late[run]
+        return taken
+
+    def forget_late(self, run: Run) -> Iterable[bytes]:
+        """Take from a run those that it has not asked for: it has ended, was refused, or asks now."""
+        late = self._late.pop(run, {})
+        for upstream_id in late:
+            others = self._late_for[upstream_id]
+            del others[run]
+            if not others:
+                del self._late_for[upstream_id]
+        return late

@@ -47,23 +47,25 @@ class Subscriptions:
     async def resent(self, session: ClientSession, batch: pb.SubmitBatch) -> frozenset[bytes]:
         """Return which runs of a batch, accepted before the stream broke perhaps, are not to be added.
 
-        The session hears of those that are there.
+        The session hears of those that are there, unless it has given them to nobody.
 
         Raises:
             StorageUnavailable: The database does not answer.
         """
         ids = [run_id for group in batch.groups for run_id in group.run_ids]
-        self._adopt(session, ids)  # first: any of them may end while the database is asked for others
+        nobodys = {each for group in batch.groups if group.outlives_session for each in group.run_ids}
+        own = [run_id for run_id in ids if run_id not in nobodys] if nobodys else ids
+        self._adopt(session, own)  # first: any of them may end while the database is asked for others
         unknown = [run_id for run_id in ids if run_id not in self._runs]
         known = set(ids).difference(unknown)
         async for part in parts(unknown):
             rows = await self._stored.heads(part)
             known.update(row.run_id for row in rows)
-            self._deliver(session, rows)
-        self._adopt(session, known)
+            self._deliver(session, [row for row in rows if row.run_id not in nobodys])
+        self._adopt(session, known - nobodys)
         for run_id in known:
             run = self._runs.get(run_id)
-            if run is not None and not owns(session, run):
+            if run is not None and not owns(session, run) and (run.owned or run_id not in nobodys):
                 session.refuse(run_id, submitted_before(run_id))
         # A run refused on this very stream stays refused, though its batch was under way once more.
         known |= session.refused_since or set()

@@ -23,7 +23,7 @@ The order of the steps matters: inputs that are known are in `recent` before run
 is in the book before the first one is connected, or upstream runs would be looked up that are there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 from taskyard_contract.clock import Clock
 from taskyard_contract.states import FIRST_FINAL, RunState, StateReason
 from taskyard_controlplane.domain.admission import waits_of
-from taskyard_controlplane.domain.edges import awaited, split_edges
+from taskyard_controlplane.domain.edges import IF_SUBMITTED, awaited, split_edges
 from taskyard_controlplane.domain.effects import Effect
 from taskyard_controlplane.domain.events import RunEvent
 from taskyard_controlplane.domain.machine import restore
@@ -139,16 +139,18 @@ async def rebuild(shard: Shard, store: Store, found: Found, agent_lease: float, 
         del heads  # from here on the runs hold their templates
     await _park(shard, store)
     runs = [each for each in shard.book.runs.values() if each.template.executor != SESSION]
-    missing = _missing_upstream(shard, runs)
+    missing, never = _missing_upstream(shard, runs), set[bytes]()
     while upstream_ids := list(islice(missing, PAGE_RUNS)):
+        never.update(upstream_ids)
         for end in await run(lambda ids=upstream_ids: store.ends_by_id(ids)):  # type: ignore[misc]
+            never.discard(end.run_id)
             if end.state >= FIRST_FINAL:
                 shard.book.recent[end.run_id] = end[1:]
     for each in list(shard.book.runs.values()):
         if each.template.refusal is not None:
             shard.settling.end_refused(each)
     for each in runs:
-        _wait_again(shard, each)
+        _wait_again(shard, each, never)
     shard.journal.touch()
     shard.succession.take_over()
     held = [each for each in runs if each.state in HELD]
@@ -211,15 +213,21 @@ def _restored(
         shard.settling.wake_later(run, (due_us - clock.now_us()) / 1_000_000)
 
 
-def _wait_again(shard: Shard, run: Run) -> None:
-    """Make a run wait for what it waited for; everything starts with the first commit."""
+def _wait_again(shard: Shard, run: Run, never: Container[bytes]) -> None:
+    """Make a run wait for what it waited for; everything starts with the first commit.
+
+    `never` has the upstream runs that there are not.
+    """
     # Nothing but a run's own history says that its upstream runs let it go on.
     upstream = run.state == PENDING
     if run.upstream is not None and not upstream:
         shard.upstream.redeliver(run)
     if run.state in BEFORE_QUEUE:
         edges = split_edges(run.upstream or b"") if upstream else []
-        if not all(upstream_id in shard.book.recent for upstream_id, _ in awaited(edges)):
+        known = [edge for edge in awaited(edges) if edge[1] != IF_SUBMITTED or edge[0] not in never]
+        if all(upstream_id in shard.book.recent for upstream_id, _ in known):
+            edges = known  # nothing else keeps it: those that may never be submitted were not
+        else:
             _seal(shard, run)
         effects = shard.admission.enter(run, waits_of(run, upstream=upstream), edges)
         if not effects & _LOOK_UP_CACHE:
