@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.depth import examples
 from support.failing_properties import run_on
+from support.owner_edges import ModelEdges
 from support.owner_harness import World
 from support.owner_model import (
     FAILED,
@@ -34,16 +35,7 @@ from support.owner_model import (
 from taskyard_api.v1 import session_service_pb2 as sp
 from taskyard_api.v1 import states_pb2
 from taskyard_api.v1 import template_pb2 as tp
-from taskyard_contract.states import (
-    FIRST_FINAL,
-    FlowEvent,
-    ReportKind,
-    RunKind,
-    RunState,
-    StateReason,
-    UpstreamKind,
-)
-from taskyard_controlplane.domain.edges import accepts
+from taskyard_contract.states import FIRST_FINAL, FlowEvent, ReportKind, RunKind, RunState, StateReason
 from taskyard_controlplane.domain.memory import MemoryLimits
 from taskyard_controlplane.owner.journal import committer
 from taskyard_controlplane.storage import create_reader
@@ -72,7 +64,7 @@ class OwnerModel(RuleBasedStateMachine):
         self.failures: set[tuple[bytes, int]] = set()
         self.epochs, self.first_epochs = dict[bytes, int](), dict[bytes, int]()
         self.failed_at: dict[bytes, list[float]] = {}
-        self.kinds: dict[tuple[bytes, bytes], int] = {}
+        self.edges = ModelEdges(self.specs, self.flow_retries)
         self.keyed: set[bytes] = set()
         """Runs whose workers name no cache key (any more)."""
         self.cancelled: set[bytes] = set()
@@ -160,33 +152,36 @@ class OwnerModel(RuleBasedStateMachine):
         self.client(pick).disconnect()
 
     @rule(
-        pick=PICK, size=st.integers(1, 8), upstream=st.lists(PICK, max_size=3), kind=st.integers(1, 4),
+        pick=PICK, size=st.integers(1, 8), upstream=st.lists(PICK, max_size=3), kind=st.integers(1, 8),
         key=st.sampled_from(["", "", "k", "l"]), retries=st.integers(0, 2), delay=st.sampled_from([0, 3]),
         flow=PICK, place=st.sampled_from(PLACES), lifetime=st.sampled_from([0, 0, 2]),
         refresh=st.sampled_from([False, False, True]), settled=st.booleans(),
+        ahead=st.lists(st.integers(1, 12), max_size=2, unique=True), outlives=st.sampled_from([0, 0, 1]),
     )  # fmt: skip
     def submit(
         self, pick: int, size: int, upstream: list[int], kind: int, key: str, retries: int, delay: int,
-        flow: int, place: tuple[str, int], lifetime: int, refresh: bool, settled: bool,
+        flow: int, place: tuple[str, int], lifetime: int, refresh: bool, settled: bool, ahead: list[int],
+        outlives: int,
     ) -> None:  # fmt: skip
         client = self.client(pick)
         if client.gone:
             return
         known, flows = list(self.specs), [one for one in client.flows if one not in client.decided]
-        inside = flows[flow % len(flows)] if flows and flow % 2 else b""
-        edges = [(position, known[at % len(known)]) for position, at in enumerate(upstream) if known]
-        edges = [edge for edge in edges if edge[0] < size and edge[1] not in self.flow_retries]
+        inside = flows[flow % len(flows)] if flows and flow % 2 and not outlives else b""
+        wanted = [(position, known[at % len(known)]) for position, at in enumerate(upstream) if known]
         ids = self.new_ids(size)
+        later = [self.new_ids(size + number)[-1] for number in ahead]
+        edges = self.edges.drawn(ids, kind, wanted, later)
         for position, run_id in enumerate(ids):
-            above = [upstream_id for at, upstream_id in edges if at == position]
-            plain = not edges and not key
-            self.specs[run_id] = Spec(above, key, inside, retries, delay, *place, plain, client.session_id)
+            above = [upstream_id for at, upstream_id, _ in edges if at == position]
+            plain, owner = not edges and not key, b"" if outlives else client.session_id
+            self.specs[run_id] = Spec(above, key, inside, retries, delay, *place, plain, owner)
+        client.unowned.update(ids if outlives else ())
         group = sp.RunGroup(
             flow_run_id=inside, run_ids=ids, args=ids, cache_keys=[key] * size if key else [],
             upstream_positions=[edge[0] for edge in edges], upstream_ids=[edge[1] for edge in edges],
-            upstream_kinds=[cast(Any, kind)] * len(edges),
+            upstream_kinds=[cast(Any, edge[2]) for edge in edges], outlives_session=bool(outlives),
         )  # fmt: skip
-        self.kinds.update({(ids[at], upstream_id): kind for at, upstream_id in edges})
         template = tp.RunTemplate(
             kind=states_pb2.RUN_KIND_TASK, name="task", encoding="python/pickle5",
             queue=place[0], priority=place[1],
@@ -416,12 +411,10 @@ class OwnerModel(RuleBasedStateMachine):
         self.first_epochs.setdefault(run_id, epoch)
         self.check_attempt(agent, run_id)
         rows = self.rows(spec.upstream)
-        expected = {}
-        for upstream_id in spec.upstream:
-            kind, row = self.kinds[run_id, upstream_id], rows[upstream_id]
-            assert accepts(kind, row.state), "assigned before its upstream had ended well"
-            if kind in (UpstreamKind.DATA, UpstreamKind.DATA_OR_FAILURE):
-                expected[upstream_id] = row.result or sp.RunOutcome.FromString(row.outcome or b"").result.data
+        expected = {
+            upstream_id: result or sp.RunOutcome.FromString(rows[upstream_id].outcome or b"").result.data
+            for upstream_id, result in self.edges.check_begun(run_id, rows).items()
+        }
         assert agent.peer is not None
         assert agent.peer.inputs_of(run_id) == expected
 
@@ -486,6 +479,10 @@ class OwnerModel(RuleBasedStateMachine):
     def only_those_who_are_there_take_part(self) -> None:
         shard = self.world.shard
         assert Counter(shard.dispatcher.agents) == Counter(self.world.owner.agents)
+
+    @invariant()
+    def what_is_waited_for_if_it_comes_has_come(self) -> None:
+        self.edges.look(self.rows)
 
     # The end.
 
@@ -573,6 +570,7 @@ class OwnerModel(RuleBasedStateMachine):
             assert row.state == S.CANCELLED, "an acknowledged cancellation was forgotten"
         if row.state == S.NOT_READY:
             assert row.reason == StateReason.UPSTREAM
+        self.edges.check_ended(row, rows)
         if row.kind != RunKind.TASK or row.state != S.COMPLETED:
             return
         if row.reason == StateReason.CACHED:

@@ -18,13 +18,16 @@ from simulation.rules import (
     peers,
     processes,
     repeats,
+    undoing,
     values,
 )
 from simulation.rules.index import RULES, Index, Rule, Violation, rule
 
 __all__ = ["RULES", "Index", "Rule", "Violation", "check", "rule", "violations"]
 
-REGISTERED = (attempts, caching, cancelling, ends, epochs, logs, nested, peers, processes, repeats, values)
+REGISTERED = (
+    attempts, caching, cancelling, ends, epochs, logs, nested, peers, processes, repeats, undoing, values,
+)  # fmt: skip
 """Imported, which is what registers their rules."""
 
 

@@ -15,7 +15,7 @@ from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
-from taskyard_contract.id_factory import new_id
+from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import FIRST_FINAL, FlowEvent, RunKind
 
 
@@ -68,10 +68,15 @@ class ClientNode:
     def _submit(self, number: int, job: Job, flow: bytes = b"") -> list[bytes]:
         """Submit the runs of a job, each after the runs of an earlier one at its place."""
         program = self.program
+        chosen = new_ids(job.count) if job.undone else [b""] * job.count
+        if job.undone:
+            program.undo(job, flow, chosen)
         key = program.place(job, flow)
         before = self.jobs.get(job.after, []) if job.after >= 0 else []
         ids = [
-            program.submit(key, job, place, before[place % len(before)] if before else b"")
+            program.submit(
+                key, job, place, before[place % len(before)] if before else b"", run_id=chosen[place]
+            )
             for place in range(job.count)
         ]
         self.jobs[number] = ids
@@ -138,7 +143,8 @@ class ClientNode:
         ids = self._submit(number, job, flow)
         if job.awaits:
             await self.program.settled(ids, stopped)
-        event = FlowEvent.CANCELLED if stopped.is_set() else FlowEvent.SUCCEEDED
+        ended = FlowEvent.FAILED if job.undone == "failed" else FlowEvent.SUCCEEDED
+        event = FlowEvent.CANCELLED if stopped.is_set() else ended
         decision = session.report_end(self._report(flow, event))
         try:
             decided = await asyncio.wrap_future(decision)

@@ -99,6 +99,7 @@ def _job(dice: _Dice, plan: Plan, number: int, span: float) -> Job:
         _call(dice, job)
     if job.kind == "flow":
         job.awaits, job.pause = dice.chance(0.8), dice.near(0.0, 0.005, 0.02, 0.5)
+        job.undone = dice.near("", "", "lost", "failed") if dice.extended else ""
     return job
 
 

@@ -96,6 +96,12 @@ class Spec(NamedTuple):
     """Whether it is executed whatever the cache has."""
     expires: float = 0.0
     """Seconds for which its result is used; 0 for ever."""
+    lost: str = ""
+    """The flow run that it waits for not to complete."""
+    head: str = ""
+    """The run that has to complete before it: it undoes something, and belongs to nobody."""
+    may_come: tuple[str, ...] = ()
+    """Runs that it waits for, in case that they are submitted."""
 
 
 class History:

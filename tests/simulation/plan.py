@@ -86,6 +86,9 @@ class Job(Work):
     """Of a flow, before it submits."""
     awaits: bool = True
     """Whether a flow waits for its runs; whether the client subscribes to unowned ones, and does not call."""
+    undone: str = ""
+    """Whether there are runs for a flow that undo what its runs did, in the reverse order, if it does not
+    complete: `lost`, perhaps; or `failed`, as it does then."""
     again: str = ""
     """Unowned runs are submitted again under their ids: `equal`, or with `other` arguments, once they are
     acknowledged, and `pause` later; or at the same time, `twice` or with a `rival`."""

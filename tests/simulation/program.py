@@ -15,14 +15,14 @@ from simulation.history import Spec
 from simulation.loop import Node
 from simulation.plan import Work
 from taskyard._data.values.awaited import AwaitedRun
-from taskyard._network.session.run_groups import GroupKey
+from taskyard._network.session.run_groups import GroupKey, RunGroup
 from taskyard._network.session.session import Session
 from taskyard._network.session.stream import Stream
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
-from taskyard_contract.id_factory import new_id
+from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.states import RunKind, RunState, UpstreamKind
 
 ADDRESS: Final = "server:4700"
@@ -131,9 +131,11 @@ class Program:
         """Return what runs of a task have in common that are submitted together."""
         return GroupKey(self._template(work), flow, caller)
 
-    def submit(self, key: GroupKey, work: Work, ordinal: int, before: bytes = b"") -> bytes:
-        """Submit a run, perhaps after another one; returns its id."""
-        run_id = new_id()
+    def submit(
+        self, key: GroupKey, work: Work, ordinal: int, before: bytes = b"", run_id: bytes = b""
+    ) -> bytes:
+        """Submit a run, perhaps after another one; returns its id, which may have been chosen."""
+        run_id = run_id or new_id()
         run = self.awaited[run_id] = AwaitedRun(run_id, None)  # type: ignore[arg-type]
         run.when_settled(lambda: self._told(run))
         upstream = {before: int(UpstreamKind.DATA)} if before else None
@@ -146,6 +148,25 @@ class Program:
         cache_key = work.cache_key(ordinal) if work.key and not work.late else None
         self.session.submit(key, run, json.dumps(work.script()).encode(), ordinal, upstream, cache_key)
         return run_id
+
+    def undo(self, work: Work, flow: bytes, ids: list[bytes]) -> None:
+        """Submit runs that undo others if a flow is lost, those first that were submitted last."""
+        key = GroupKey(self._template(work), b"", b"", outlives_session=True)
+        [head, *hooks] = new_ids(len(ids) + 1)
+        self._for_nobody(key, head, {flow: UpstreamKind.NOT_COMPLETED}, Spec(lost=flow.hex()))
+        for run_id, hook, earlier in zip(ids, hooks, [*hooks[1:], b""], strict=True):
+            may_come = [each for each in (run_id, earlier) if each]
+            spec = Spec(head=head.hex(), may_come=tuple(each.hex() for each in may_come))
+            upstream = {head: UpstreamKind.ORDER, **dict.fromkeys(may_come, UpstreamKind.IF_SUBMITTED)}
+            self._for_nobody(key, hook, upstream, spec)
+
+    def _for_nobody(
+        self, key: GroupKey, run_id: bytes, upstream: dict[bytes, UpstreamKind], spec: Spec
+    ) -> None:
+        group = RunGroup(key, 0)
+        group.add(run_id, json.dumps(Work(ms=1.0).script()).encode(), upstream, None, None)
+        self._world.note("submitted", run_id.hex(), who=self.id, value=spec)
+        self.session.submit_group(group)
 
     async def settled_with(self, run_ids: list[bytes]) -> None:
         """Wait until the server has taken or refused runs: nobody else may name them before that."""

@@ -62,6 +62,8 @@ SUBMITTED, GIVEN, ENDED, RECORDED = submitted(), given(), ended(), recorded()
 FINAL = "final", "r", 0, "", (COMPLETED, b"x")
 DISPATCHED = "dispatched", "r", E1, "agent"
 DIED = "died", "", 0, "agent"
+HEAD = submitted("head", lost="r")
+HOOK = submitted("hook", head="head", may_come=("r",))
 CHILD = submitted("child", upstream=("r",))
 SAID = ("said", "r", 0, "", "Finished in state Failed()")
 LOGGED, LOG_RECORDED = ("logged", "r", E1, "w", "a"), ("log_recorded", "r", 0, "", "a")
@@ -127,6 +129,8 @@ BROKEN: dict[str, list[Event]] = {
     "liveness": history(("open", "r", E1, "", "ASSIGNED")),
     "results-are-right": history(submitted(returns=b"y"), RECORDED),
     "not-ready-by-upstream": history(CHILD, RECORDED, recorded(NOT_READY, run="child")),
+    "what-is-not-lost-is-not-undone": history(HEAD, RECORDED, given(run="head")),
+    "undone-in-order": history(HEAD, HOOK, ("inserted", "r"), recorded(run="head"), given(run="hook")),
     "one-execution-per-key": history(
         submitted(cache_key="k"), submitted("s", cache_key="k"), RECORDED, recorded(run="s")
     ),
@@ -179,6 +183,10 @@ KEPT: dict[str, list[Event]] = {
     "spin": [Event(at / 10, "commit_failed", who="server") for at in range(100)],
     "results-are-right": history(submitted(returns=b"x"), RECORDED),
     "not-ready-by-upstream": history(CHILD, recorded(CRASHED), recorded(NOT_READY, run="child")),
+    "what-is-not-lost-is-not-undone": history(HEAD, recorded(CRASHED), given(run="head")),
+    "undone-in-order": history(
+        HEAD, HOOK, ("inserted", "r"), recorded(run="head"), recorded(FAILED), given(run="hook")
+    ),
     "one-execution-per-key": history(
         submitted(cache_key="k"), submitted("s", cache_key="k"), RECORDED, recorded(run="s", reason=CACHED)
     ),

@@ -283,10 +283,13 @@ class Agent(Peer):
         self._world = world
         self._reports = 0
         self.granted = credit
+        self._held = dict(held or [])
         self.assigned: dict[bytes, int] = {}
         self.chunks: list[ap.AssignChunk] = []
         self.bodies: dict[bytes, tuple[ap.ChunkBody, int]] = {}
         self.cancels: list[bytes] = []
+        self.to_end: set[bytes] = set()
+        """What it was told to end, and had: what comes before the assignment is ignored, and said again."""
         self.definitions: dict[int, tp.TemplateDefinition] = {}
         self.ended_worlds: list[bytes] = []
         self.acknowledged = 0
@@ -325,6 +328,8 @@ class Agent(Peer):
                     self.assigned[run_id] = chunk.first_epoch + position
                     self.bodies[run_id] = (body, position)
                     new.append(run_id)
+            had = self._held | self.assigned
+            self.to_end.update(key.run_id for key in frame.cancel if had.get(key.run_id) == key.epoch)
         return new
 
     def inputs_of(self, run_id: bytes) -> dict[bytes, bytes]:

@@ -124,6 +124,8 @@ class ModelClient:
         self.refused: dict[bytes, int] = {}
         self.durable: set[bytes] = set()
         self.flows: set[bytes] = set()
+        self.unowned: set[bytes] = set()
+        """Runs that it is told nothing of, once they are recorded."""
         self.decided: dict[bytes, int] = {}
         self.awaiting_retry: set[bytes] = set()
         self.resent: set[bytes] = set()
@@ -141,7 +143,7 @@ class ModelClient:
             again.CopyFrom(batch)
             again.resend = True
             await self.send(submit=again)
-        waiting = self.durable - resent - self.flows - self.told.keys() - self.refused.keys()
+        waiting = self.durable - resent - self.flows - self.unowned - self.told.keys() - self.refused.keys()
         await self.send(flow_reports=list(self._unanswered), subscribe=sorted(waiting))
 
     async def send(self, **fields: Any) -> None:
@@ -229,7 +231,7 @@ class ModelClient:
         assert set(self.refused.values()) <= set(REFUSALS)
         assert not self.refused.keys() & rows.keys() - self.flows, "refused and recorded"
         if not self.gone:
-            waiting = self.durable - self.told.keys() - self.refused.keys() - self.flows
+            waiting = self.durable - self.told.keys() - self.refused.keys() - self.flows - self.unowned
             assert not waiting, f"never told: {waiting}"
             assert not self.unacknowledged(), "never acknowledged"
 
@@ -330,7 +332,7 @@ class ModelAgent:
 
     def cancelled(self) -> list[bytes]:
         """Return what it was told to end and still executes."""
-        return [run_id for run_id in self.peer.cancels if run_id in self.working] if self.peer else []
+        return [run_id for run_id in self.working if run_id in self.peer.to_end] if self.peer else []
 
     def send(self, **fields: Any) -> None:
         """Report something; it is repeated until it is acknowledged."""

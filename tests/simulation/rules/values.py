@@ -22,7 +22,7 @@ def not_ready_by_upstream(index: Index) -> Iterator[str]:
     """A run that never starts has an upstream run that did not complete."""
     for event in index.kind("recorded"):
         spec = index.specs.get(event.run)
-        if event.value[0] != NOT_READY or spec is None:
+        if event.value[0] != NOT_READY or spec is None or spec.lost or spec.head:
             continue
         ends = [end.value[0] for each in spec.upstream for end in index.run("recorded", each)]
         if len(ends) == len(spec.upstream) and all(state == COMPLETED for state in ends):
