@@ -70,9 +70,10 @@ def identity(value: Any) -> Any:
 
 
 @task
-def nap(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+def at_gate(gate: Path) -> str:
+    while not gate.exists():
+        time.sleep(0.01)
+    return gate.name
 
 
 @task
@@ -217,12 +218,18 @@ def test_row_52_callbacks_are_called_once_the_run_has_ended() -> None:
     assert seen == ["Completed", "2"]
 
 
-def test_row_55_wait_and_as_completed() -> None:
+def test_row_55_wait_and_as_completed(tmp_path: Path) -> None:
     @flow
     def main() -> None:
-        futures = nap.map([0.3, 0.0])
-        assert [future.result() for future in as_completed(futures)] == [0.0, 0.3]
-        slow = nap.submit(0.4)
+        gates = [tmp_path / "late", tmp_path / "early"]
+        gates[1].touch()
+        futures = at_gate.map(gates)
+        ended = []
+        for future in as_completed(futures):
+            ended.append(future.result())
+            gates[0].touch()
+        assert ended == ["early", "late"]
+        slow = at_gate.submit(tmp_path / "never")
         done, not_done = wait([slow, *futures], timeout=0.01)
         assert (len(done), not_done) == (2, {slow})
         with pytest.raises(TimeoutError, match=r"1 \(of 1\) futures unfinished"):
@@ -230,6 +237,7 @@ def test_row_55_wait_and_as_completed() -> None:
         with pytest.raises(TimeoutError, match=rf"Task run {slow.task_run_id} did not complete within 0.01"):
             slow.result(timeout=0.01)
         assert slow.wait(timeout=0.01) is None
+        (tmp_path / "never").touch()
 
     main()
 
