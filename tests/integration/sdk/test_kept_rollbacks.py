@@ -14,7 +14,7 @@ from taskyard import flow, task
 from taskyard._engine.rollbacks import registered
 from taskyard._network.server.calls import Client
 from taskyard.runtime import flow_run
-from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner
+from taskyard.task_runners import AgentTaskRunner, ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from taskyard.transactions import BaseTransaction, transaction
 from taskyard_api.v1 import run_service_pb2
 from taskyard_contract.states import FIRST_FINAL, RunState
@@ -157,6 +157,20 @@ def test_d9_an_older_server_keeps_nothing_and_that_is_said_once(
     assert NOTED == ["undo", "undo"]
     assert kept(plane, before) == []
     assert capfd.readouterr().err.count("of a release that does not keep hooks on_rollback") == 1
+
+
+@pytest.mark.parametrize("runner", [*RUNNERS, ProcessPoolTaskRunner(max_workers=1)], ids=repr)
+def test_d9_hooks_wait_where_others_than_the_lost_program_serve(
+    plane: Plane, before: set[bytes], runner: Any
+) -> None:
+    @flow(task_runner=runner)
+    def body() -> None:
+        with transaction():
+            work()
+            queues = {run.queue for run in kept(plane, before)}
+            assert queues == {"default"}
+
+    body()
 
 
 def test_d9_a_value_that_is_set_later_replaces_what_was_kept(plane: Plane, before: set[bytes]) -> None:

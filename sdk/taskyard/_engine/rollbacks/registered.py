@@ -91,7 +91,8 @@ class Registered:
         self._session = scope.session
         self._flow_run_id = scope.flow_run_id
         self._flow_name = flow_name
-        self._scope = Scope(self._session, queue="" if scope.executor is not None else scope.queue)
+        # Queues that task runners have of their own are served by nobody once the flow run is lost.
+        self._scope = Scope(self._session)
         self._lock = threading.RLock()
         self._entries: list[_Entry] = []
         self._heads: list[bytes] = []
