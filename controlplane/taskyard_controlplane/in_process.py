@@ -17,6 +17,8 @@ from taskyard_controlplane.settings import DatabaseSettings, RpcSettings, Settin
 
 STOP_GRACE_SECONDS: Final = 0.2
 """For calls to end; whoever makes some is in this process, and about to go as well."""
+ENDING_SECONDS: Final = 30.0
+"""For all of it to end; a start that hangs in its database cannot be ended, and must not keep a test."""
 SETTING_SECONDS: Final = 30.0
 """For the loop to have done what is due when its clock was set forward."""
 
@@ -62,8 +64,8 @@ class InProcess:
         self._clock = MovableClock()
         self._clock.set_forward(forward)
         self._serving: Future[ControlPlane] = Future()
-        self._loop: asyncio.AbstractEventLoop
-        self._stopping: asyncio.Event
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name="taskyard-server", daemon=True)
         self._thread.start()
 
@@ -82,10 +84,9 @@ class InProcess:
     def end(self) -> None:
         """Stop it in order, and wait for that. Harmless when it has ended."""
         if self._thread.is_alive():
-            self._serving.exception()  # or there is nothing to be told yet
             with suppress(RuntimeError):  # it is ending by itself
-                self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join()
+                self._loop.result(ENDING_SECONDS).call_soon_threadsafe(self._stopping.set)
+            self._thread.join(ENDING_SECONDS)
 
     def set_forward(self, seconds: float) -> None:
         """Set its clock forward, and have done what is due by then.
@@ -94,7 +95,7 @@ class InProcess:
             seconds: By how many; none or more.
         """
         moving = self._set_forward(self._serving.result(), seconds)
-        asyncio.run_coroutine_threadsafe(moving, self._loop).result(SETTING_SECONDS)
+        asyncio.run_coroutine_threadsafe(moving, self._loop.result()).result(SETTING_SECONDS)
 
     async def _set_forward(self, plane: ControlPlane, seconds: float) -> None:
         self._clock.set_forward(seconds)
@@ -103,20 +104,24 @@ class InProcess:
     def _serve(self) -> None:
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                self._loop.set_result(runner.get_loop())
                 runner.run(self._live())
+        except BaseException as error:
+            if self._serving.done():
+                raise
+            self._serving.set_exception(error)  # whatever it was: somebody waits to be told
+            if not self._loop.done():
+                self._loop.set_exception(RuntimeError("it has not begun"))
         finally:
             self._clock.set_right()
 
     async def _live(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         plane = ControlPlane(self._settings, self._clock)
         try:
-            await plane.start()
+            await first_of(plane.start(), self._stopping.wait())
+            if self._stopping.is_set():
+                raise RuntimeError("it was ended before it served")
             self._serving.set_result(plane)
             await first_of(self._stopping.wait(), plane.failed)
-        except Exception as error:
-            if self._serving.done():
-                raise
-            self._serving.set_exception(error)
         finally:
             await stop_in_order(plane)

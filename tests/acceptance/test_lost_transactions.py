@@ -1,10 +1,12 @@
 """A flow is killed at each step of its transaction: what is left is what there would be without that."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 from support.processes import installation
 
@@ -33,10 +35,16 @@ EFFECTS: Final = {
         *("did a", "did b", "did kept", "did c", "undid c of outer"),
         *("undid inner itself", "undid b of inner", "undid a of outer"),
     ],
+    "given-up": UNDONE,
+    "nested-given-up": [
+        *("did a", "did b", "undid inner itself", "undid b of inner", "undid a of outer"),
+    ],
 }
 """What each has done and undone, in this order."""
 ENDS: Final = {"rolled-back": 1, "committed": 0}
 """The exit codes of those that are not killed."""
+GIVEN_UP: Final = ("given-up", "nested-given-up")
+"""Those that are stopped until all is undone, and then go on."""
 SECONDS: Final = 60.0
 KILLED: Final = len(EFFECTS) - len(ENDS)
 FAILED_HOOKS: Final = RunFilter(task_name="rollback", states=[RunState.FAILED, RunState.CRASHED])  # type: ignore[list-item]
@@ -54,7 +62,12 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for step in EFFECTS:
             (folder / step).mkdir()
             programs[step] = it.start_client("undone", folder / step, step, request.param)
+        for step in GIVEN_UP:
+            status = psutil.Process(programs[step].pid).status
+            it.wait_for(lambda: status() == psutil.STATUS_STOPPED, SECONDS, f"{step} stops")  # noqa: B023
         for step, program in programs.items():
+            if step in GIVEN_UP:
+                continue
             code = it.exit_code(program, SECONDS)
             if code != ENDS.get(step, -9):
                 it.fail(f"{step}: ended with {code}")
@@ -68,6 +81,9 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 it.fail(
                     "\n".join(f"{run.name}: {run.failure.message}\n{run.failure.traceback}" for run in failed)
                 )
+            for step in GIVEN_UP:
+                programs[step].send(signal.SIGCONT)
+                it.exit_code(programs[step], SECONDS)
         finally:
             client.close()
         yield folder
@@ -87,3 +103,4 @@ def test_d9_effects_are_those_of_a_run_without_a_crash(played: Path, step: str) 
         expected = ["did a", "did b", "undid a of 1"]
         assert "threads" in os.environ["PYTEST_CURRENT_TEST"]
     assert effects == expected
+    assert (played / step / "records").exists() == (step in ("committed", "after-record", "after-commit"))

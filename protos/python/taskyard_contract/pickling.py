@@ -176,6 +176,14 @@ def names_in(value: Any) -> set[str]:
             _noted.threads.discard(thread)
 
 
+def _can_travel(value: Any, name: str) -> bool:
+    try:
+        pickled(value, name)
+    except Exception:  # pickling runs foreign code
+        return False
+    return True
+
+
 def _main_names() -> dict[str, Any]:
     return vars(main_module.current())
 
@@ -368,10 +376,12 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             python = {name for name in used if name not in namespace and hasattr(builtins, name)}
             self.builtins |= python
             self.names.update(set(used) - python)
-            if not self.is_code:
-                where = _Globals(module, tuple(sorted(set(used) & namespace.keys())))
-            self.wished |= module_names.names_in_texts(func.__annotations__, namespace)
-            self.wished |= module_names.names_in_disguise(func.__code__, namespace)
+            disguised = module_names.names_in_disguise(func.__code__, namespace)
+            if not self.is_code:  # nobody asks later what was wished
+                named = {name for name in disguised if _can_travel(namespace[name], name)}
+                self.names |= named
+                where = _Globals(module, tuple(sorted(set(used) & namespace.keys() | named)))
+            self.wished |= module_names.names_in_texts(func.__annotations__, namespace) | disguised
         slots["__globals__"] = {}
         return make, (code, where, *others, cells), (state, slots), *rest
 

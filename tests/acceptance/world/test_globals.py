@@ -264,6 +264,34 @@ def test_names_that_functions_among_the_arguments_use(project: Project) -> None:
     )
 
 
+def test_names_that_functions_among_the_arguments_look_up_otherwise(project: Project) -> None:
+    right(
+        project,
+        """
+        import threading
+
+        ONE, TWO, THREE, FOUR, FIVE = 1, 2, 3, 4, 5
+        LOCK = threading.Lock()
+
+        @task
+        def call(given): return given()
+
+        def local_class():
+            class Local:
+                one = ONE
+                def two(self):
+                    class Inner: two = TWO
+                    return Inner.two
+            return Local
+
+        case("in the body of a class", lambda: run(call, lambda kind=local_class(): kind().two()) == 2)
+        case("in a text", lambda: run(call, lambda: eval("THREE + 1")) == 4)
+        case("in what globals() gives", lambda: run(call, lambda: globals()["FOUR"]) == 4)
+        case("the text is no use", lambda: run(call, lambda: ("LOCK", globals().get("FIVE"))[1]) == 5)
+        """,
+    )
+
+
 def test_names_that_are_looked_up_otherwise(project: Project) -> None:
     right(
         project,

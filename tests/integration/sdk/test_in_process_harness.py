@@ -1,5 +1,6 @@
 """A yard of tests inside of their process: everything is there, and time goes as far as the test says."""
 
+import asyncio
 import os
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from taskyard import flow, task
 from taskyard.cache_policies import INPUTS
 from taskyard.exceptions import ConnectionFailed
 from taskyard.testing.utilities import taskyard_test_harness
+from taskyard_controlplane import in_process
 
 calls: list[int] = []
 
@@ -145,3 +147,28 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
         taskyard_test_harness(in_process=True),
     ):
         pass
+
+
+def _ended(name: str) -> None:
+    eventually(lambda: name not in {thread.name for thread in threading.enumerate()}, "the thread ends")
+
+
+def test_a_server_that_cannot_be_made_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no more files")
+
+    monkeypatch.setattr(in_process, "ControlPlane", refuse)
+    with pytest.raises(ConnectionFailed, match="no more files"), taskyard_test_harness(in_process=True):
+        pass
+    _ended("taskyard-server")
+
+
+def test_a_server_whose_start_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(in_process.ControlPlane, "start", hang)
+    short = taskyard_test_harness(in_process=True, server_startup_timeout=1)
+    with pytest.raises(ConnectionFailed, match="did not answer in time"), short:
+        pass
+    _ended("taskyard-server")

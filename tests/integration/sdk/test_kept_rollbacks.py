@@ -1,6 +1,9 @@
 """Hooks on_rollback that are kept, should the process of their flow run be lost: D9."""
 
 import threading
+import time
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +14,7 @@ from taskyard import flow, task
 from taskyard._engine.rollbacks import registered
 from taskyard._network.server.calls import Client
 from taskyard.runtime import flow_run
-from taskyard.task_runners import AgentTaskRunner, ThreadPoolTaskRunner
+from taskyard.task_runners import AgentTaskRunner, ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from taskyard.transactions import BaseTransaction, transaction
 from taskyard_api.v1 import run_service_pb2
 from taskyard_contract.states import FIRST_FINAL, RunState
@@ -156,6 +159,20 @@ def test_d9_an_older_server_keeps_nothing_and_that_is_said_once(
     assert capfd.readouterr().err.count("of a release that does not keep hooks on_rollback") == 1
 
 
+@pytest.mark.parametrize("runner", [*RUNNERS, ProcessPoolTaskRunner(max_workers=1)], ids=repr)
+def test_d9_hooks_wait_where_others_than_the_lost_program_serve(
+    plane: Plane, before: set[bytes], runner: Any
+) -> None:
+    @flow(task_runner=runner)
+    def body() -> None:
+        with transaction():
+            work()
+            queues = {run.queue for run in kept(plane, before)}
+            assert queues == {"default"}
+
+    body()
+
+
 def test_d9_a_value_that_is_set_later_replaces_what_was_kept(plane: Plane, before: set[bytes]) -> None:
     seen: list[tuple[int, int]] = []
 
@@ -169,3 +186,126 @@ def test_d9_a_value_that_is_set_later_replaces_what_was_kept(plane: Plane, befor
 
     body()
     assert seen == [(4, 2)], "a head and a hook of each, and the former ones are taken back"
+
+
+@task
+def opens_another() -> None:
+    pass
+
+
+@opens_another.on_commit
+def do_more(txn: BaseTransaction) -> None:
+    with transaction():
+        work()
+
+
+def test_d9_what_a_commit_hook_has_committed_is_not_undone(
+    in_flow: Any, plane: Plane, before: set[bytes]
+) -> None:
+    def body() -> None:
+        with transaction():
+            opens_another()
+        heads = [run for run in kept(plane, before) if ":" not in run.name]
+        states = [int(run.state) for run in heads]
+        assert states == [RunState.CANCELLED], "a failure from now on is no business of it"
+
+    in_flow(body)
+    assert NOTED == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_d9_what_agents_roll_back_neither_commits_nor_is_undone_here(
+    in_flow: Any, plane: Plane, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    seen: list[bool] = []
+
+    def body() -> None:
+        with transaction() as txn:
+            work.with_options(on_commit=[lambda _: NOTED.append("commit")])()
+            with transaction():
+                work()
+                monkeypatch.setattr(registered.Registered, "_has_begun", lambda *_: True)
+                if fails:
+                    with suppress(ValueError):
+                        boom()
+        seen.append(txn.is_rolled_back())
+
+    in_flow(body)
+    assert (NOTED, seen) == ([], [True])
+
+
+class _Stuck:
+    """What can be copied and cannot travel."""
+
+    def __deepcopy__(self, memo: Any) -> "_Stuck":
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("it stays here")
+
+
+def test_d9_a_value_that_cannot_travel_is_not_waited_for(plane: Plane, before: set[bytes]) -> None:
+    took: list[float] = []
+
+    @flow(name="stuck")
+    def body() -> None:
+        with transaction() as txn:
+            txn.set("value", _Stuck())
+            work()
+            begun = time.monotonic()
+            txn.set("other", 1)
+            took.append(time.monotonic() - begun)
+            txn.set("value", 2)
+            assert len(kept(plane, before)) == 2, "from now on it can be kept"
+
+    body()
+    assert took[0] < registered.ARRIVAL_SECONDS / 2
+
+
+class _Large:
+    """Knows how often it was pickled."""
+
+    pickled = 0
+
+    def __deepcopy__(self, memo: Any) -> "_Large":
+        return self
+
+    def __reduce__(self) -> Any:
+        type(self).pickled += 1
+        return bytes, (bytes(300_000),)
+
+
+def test_d9_large_values_are_stored_once_for_all_hooks(plane: Plane, before: set[bytes]) -> None:
+    @flow
+    def body() -> None:
+        with transaction() as txn:
+            txn.set("table", _Large())
+            works = [work.submit() for _ in range(2)]
+            for each in works:
+                each.wait()
+            _Large.pickled = 0
+            txn.set("other", 1)
+            assert len(kept(plane, before)) == 6
+
+    body()
+    assert _Large.pickled <= 4, "one look at it for the head, and one for all hooks"
+
+
+def test_d9_a_hook_with_a_future_in_it_stays_here(plane: Plane, capfd: pytest.CaptureFixture[str]) -> None:
+    @flow
+    def body() -> None:
+        future = plain.submit()
+        with transaction() as txn:
+            txn.stage(None, on_rollback_hooks=[partial(_note_end, future)])
+            txn.rollback()
+
+    body()
+    assert NOTED == ["None"]
+    said = capfd.readouterr().err
+    assert "cannot travel to an agent: a future is in it" in said
+    assert "'rollback of" in said
+    assert "_note_end'" in said, "not what the hook was made with"
+
+
+def _note_end(future: Any, txn: BaseTransaction) -> None:
+    NOTED.append(str(future.result()))

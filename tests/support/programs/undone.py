@@ -17,11 +17,18 @@ from taskyard.transactions import CommitMode, atransaction, transaction
 
 FOLDER, STEP, RUNNER = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 OWN_PID = os.getpid()
+TABLE = bytes(200_000)
 
 
 def note(what: str) -> None:
     with open(FOLDER / "effects", "a") as file:
         file.write(f"{what}\n")
+
+
+def stop_at(step: str) -> None:
+    """Do nothing any more, if this is the step, until somebody has it go on."""
+    if step == STEP:
+        os.kill(OWN_PID, signal.SIGSTOP)
 
 
 def die_at(*steps: str) -> None:
@@ -46,11 +53,14 @@ def undo(txn: Any) -> None:
     if STEP == "worker-dies" and not (FOLDER / "died").exists():
         (FOLDER / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    assert len(txn.get("table", TABLE)) == len(TABLE)
     note(f"undid {name} of {txn.get('value')}")
 
 
 @work.on_commit
 def keep(txn: Any) -> None:
+    if STEP == "given-up":
+        note("committed")
     if txn.read().result == "b":
         die_at("during-commit-hooks")
 
@@ -78,6 +88,7 @@ def body() -> None:
         work("a")
         work("b")
         die_at("after-stage", "worker-dies")
+        stop_at("given-up")
         txn.set("value", 2)
         die_at("after-set")
         if STEP in ("during-rollback", "rolled-back"):
@@ -97,6 +108,9 @@ def nested() -> None:
             inner.set("value", "inner")
             inner.stage(None, on_rollback_hooks=[undo_itself])
             work("b")
+            if STEP == "nested-given-up":
+                stop_at(STEP)
+                fails()
         with transaction(commit_mode=CommitMode.EAGER):
             work("kept")
         work("c")
@@ -106,12 +120,13 @@ def nested() -> None:
 async def asynchronous() -> None:
     async with atransaction() as txn:
         txn.set("value", 1)
+        txn.set("table", TABLE)
         work.map(["a"]).wait()
         work.map(["b"]).wait()
         die_at("asynchronous")
 
 
-SHAPES = {"nested": nested, "asynchronous": asynchronous}
+SHAPES = {"nested": nested, "nested-given-up": nested, "asynchronous": asynchronous}
 runner = ThreadPoolTaskRunner() if RUNNER == "threads" else AgentTaskRunner()
 outcome = flow(name="saga", task_runner=runner)(SHAPES.get(STEP, body))()
 if asyncio.iscoroutine(outcome):

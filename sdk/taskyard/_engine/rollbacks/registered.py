@@ -22,9 +22,10 @@ from typing import Any, Final, NamedTuple
 
 from taskyard import _durable_names
 from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.results.store import ResultStore
+from taskyard._engine.rollbacks.facts import all_around, facts_of, with_shared
 from taskyard._engine.submission.arguments import offload, pack_large
-from taskyard._engine.submission.large_values import LargeValues
+from taskyard._engine.submission.large_values import LargeValues, refs_in
+from taskyard._engine.submission.large_values import names_in as stored_names
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.transactions.base import BaseTransaction
@@ -42,7 +43,7 @@ from taskyard_contract.capabilities import ROLLBACKS
 from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import names_in
-from taskyard_contract.states import RunState, UpstreamKind
+from taskyard_contract.states import FIRST_FINAL, RunState, UpstreamKind
 
 HEAD: Final = "rollback"
 """The name of the runs of heads; those of hooks are named after it."""
@@ -90,7 +91,8 @@ class Registered:
         self._session = scope.session
         self._flow_run_id = scope.flow_run_id
         self._flow_name = flow_name
-        self._scope = Scope(self._session, queue="" if scope.executor is not None else scope.queue)
+        # Queues that task runners have of their own are served by nobody once the flow run is lost.
+        self._scope = Scope(self._session)
         self._lock = threading.RLock()
         self._entries: list[_Entry] = []
         self._heads: list[bytes] = []
@@ -99,7 +101,7 @@ class Registered:
         """Runs that cannot travel: there is nothing to take back."""
         self._is_linked = True
         """Whether what is added is waited for by those before it: not where one between was taken back."""
-        self._looked = False
+        self._is_elsewhere = False
         self._has_warned = False
 
     def add(self, parts: Sequence[KeptTransaction]) -> None:
@@ -126,7 +128,9 @@ class Registered:
                 return
             former = self._renew()
             self._wait_for(self._heads[-1])
-            self._take_back(former, "something has changed for the hooks")
+            states = self._take_back(former, "something has changed for the hooks")
+            if states == [RunState.CANCELLED]:
+                self._heads = self._heads[-1:]
 
     def _renew(self) -> list[bytes]:
         """Register all of them under another head; returns the former one, which is being taken back."""
@@ -142,6 +146,8 @@ class Registered:
 
     def _wait_for(self, run_id: bytes) -> None:
         """Wait until a run has arrived, so that it is there even if this process is killed now."""
+        if run_id in self._not_sent:
+            return
         client, deadline = self._session.client(), time.monotonic() + ARRIVAL_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -169,7 +175,7 @@ class Registered:
     def take_back(self, part: BaseTransaction) -> None:
         """Take back the hooks of a transaction and of those inside of it."""
         with self._lock:
-            gone = [entry for entry in self._entries if entry.part is part or part in _around(entry.part)]
+            gone = [entry for entry in self._entries if entry.part is part or part in all_around(entry.part)]
             if not gone:
                 return
             self._entries = [entry for entry in self._entries if entry not in gone]
@@ -186,37 +192,60 @@ class Registered:
         with self._lock:
             heads, self._heads = self._heads, []
             self._entries.clear()
-            self._looked = False
         self._take_back(heads[::-1], self._why(self._outermost))
 
-    def begun_elsewhere(self) -> bool:
-        """Say whether agents roll back, because the flow run was taken for lost; asked once."""
+    def begun_elsewhere(self, *, is_part: bool) -> bool:
+        """Say whether agents roll back, because the flow run was taken for lost; else they do not begin now.
+
+        Args:
+            is_part: Whether this was asked for the transaction around, and nobody has to be asked again.
+        """
         with self._lock:
-            if self._looked or not self._heads:
-                return False
-            self._looked, head = True, self._heads[-1]
+            if not (is_part or self._is_elsewhere):
+                self._is_elsewhere = any(self._has_begun(head) for head in self._sent_heads()[::-1])
+            return self._is_elsewhere
+
+    def _has_begun(self, head: bytes) -> bool:
+        client = self._session.client()
         try:
-            return int(self._session.client().get_run(head).state) == RunState.COMPLETED
+            state = int(client.get_run(head).state)
+            if RunState.PENDING < state < FIRST_FINAL:
+                # The flow run was given up, and nobody has decided yet: then that is done here.
+                client.cancel_run(head, reason="the flow run ends its transaction itself")
+                state = self._end_of(head)
+            return state == RunState.COMPLETED
+        except FlowRunTimeoutError:
+            raise
         except TaskyardError:
             return False  # it is on its way, or nobody knows
+
+    def _end_of(self, head: bytes) -> int:
+        """Wait until a run that is being cancelled has ended; returns its last state."""
+        client, deadline = self._session.client(), time.monotonic() + ARRIVAL_SECONDS
+        while (state := int(client.get_run(head).state)) < FIRST_FINAL and time.monotonic() < deadline:
+            time.sleep(ARRIVAL_STEP)
+        return state
 
     def _why(self, part: BaseTransaction) -> str:
         return "the transaction has committed" if part.is_committed() else "the transaction was rolled back"
 
     def _place_of(self, part: KeptTransaction) -> int:
         """Return where a transaction belongs: hooks of a block are called before those of what is in it."""
-        around = _around(part)
+        around = all_around(part)
         for place, entry in enumerate(self._entries):
             if entry.part in around:
                 return place
         return len(self._entries)
 
+    def _sent_heads(self) -> list[bytes]:
+        return [head for head in self._heads if head not in self._not_sent]
+
     def _send_head(self) -> None:
         upstream: Upstream = {self._flow_run_id: UpstreamKind.NOT_COMPLETED}
-        if self._heads:
-            upstream[self._heads[-1]] = UpstreamKind.NOT_COMPLETED
+        if former := self._sent_heads():
+            upstream[former[-1]] = UpstreamKind.NOT_COMPLETED
         self._heads.append(new_id())
-        name, facts = f"{HEAD} of {self._flow_name}", _facts_of(self._outermost)
+        name, facts = f"{HEAD} of {self._flow_name}", facts_of(self._outermost)
         self._submit("rollback_begun", [_Run(self._heads[-1], name, facts, upstream)])
         outlive()
 
@@ -225,7 +254,7 @@ class Registered:
         runs: list[_Run] = []
         for entry in entries:
             entry.run_ids[0], self._next_id = self._next_id, new_id()
-            facts = _facts_of(entry.part)
+            facts = facts_of(entry.part)
             for index, hook in enumerate(entry.hooks):
                 is_first_called = index == len(entry.hooks) - 1
                 before = b"" if is_first_called else entry.run_ids[index + 1]
@@ -244,14 +273,18 @@ class Registered:
     def _submit(self, code: str, runs: Sequence["_Run"]) -> None:
         task = _task_of(code)
         group: RunGroup | None = None
+        large, seen = LargeValues(HEAD, self._session), set[int]()
         for run in runs:
             names: set[str] = set()
             try:
-                large = LargeValues(run.name, self._session)
-                data, refs = pack_large(run.name, ((run.facts,), {}), {}, names, large)
-                names |= names_in(run.facts)  # also of functions that travel by value
+                facts, stored = with_shared(run.facts, large, seen)
+                awaited: Upstream = {}
+                data, refs = pack_large(run.name, ((facts,), {}), awaited, names, large)
+                if awaited:
+                    raise NotPicklable("a future is in it; use its result, or its id, instead")
+                names |= names_in(facts) | stored_names(stored)  # also of functions that travel by value
                 template = group_of(task, self._scope, self._session, names).template
-                extra = offload(run.name, data, refs, self._session)
+                extra = offload(run.name, data, [*refs, *refs_in(stored)], self._session)
             except (NotPicklable, PayloadTooLarge) as error:
                 self._warn(run, error)
                 self._not_sent.add(run.run_id)
@@ -276,25 +309,27 @@ class Registered:
                 error,
             )
 
-    def _take_back(self, run_ids: Iterable[bytes], why: str) -> None:
+    def _take_back(self, run_ids: Iterable[bytes], why: str) -> list[int]:
+        """Cancel runs; returns the states that those are in of which that is known."""
+        states = []
         for run_id in run_ids:
             if run_id in self._not_sent:
                 continue
             try:
-                self._cancel(run_id, why)
+                states.append(self._cancel(run_id, why))
             except BaseException as error:
                 # It goes behind what was submitted, and before the end of the flow run.
                 self._session.cancel([run_id])
                 if not isinstance(error, TaskyardError) or isinstance(error, FlowRunTimeoutError):
                     raise
                 self._outermost.logger.error("%s, and that could not be recorded yet: %s", why, error)
+        return states
 
-    def _cancel(self, run_id: bytes, why: str) -> None:
+    def _cancel(self, run_id: bytes, why: str) -> int:
         client, deadline = self._session.client(), time.monotonic() + ARRIVAL_SECONDS
         while True:
             try:
-                client.cancel_run(run_id, reason=why)
-                return
+                return client.cancel_run(run_id, reason=why)
             except RunNotFound:
                 if time.monotonic() > deadline:
                     raise
@@ -306,45 +341,6 @@ class _Run(NamedTuple):
     name: str
     facts: dict[str, Any]
     upstream: Upstream
-
-
-def _around(part: BaseTransaction) -> list[BaseTransaction]:
-    """Return the transactions around one, from the inside."""
-    around = []
-    parent = part.get_parent()
-    while parent is not None:
-        around.append(parent)
-        parent = parent.get_parent()
-    return around
-
-
-def _facts_of(part: KeptTransaction) -> dict[str, Any]:
-    """Return what an agent needs to know of a transaction: plain values, and what is the user's."""
-    facts: dict[str, Any] = {"run_id": b"", "name": "", "task": None, "cache_key": None}
-    if isinstance(part, RunTransaction):
-        facts |= {
-            "run_id": part.future.run_id,
-            "name": part.task.name,
-            "task": part.task if part.task.has_cache_key else None,
-            "cache_key": part.cache_key,
-        }
-    facts["chain"] = [_level_of(each) for each in (part, *_around(part))]
-    return facts
-
-
-def _level_of(part: BaseTransaction) -> dict[str, Any]:
-    store = part.store if part.key and isinstance(part.store, ResultStore) else None
-    return {
-        "key": part.key,
-        "values": part.own_values(),
-        "commit_id": part.commit_id,
-        "state": str(part.state),
-        # Not the store itself: it has locks, and names rooms of this release.
-        "store": None
-        if store is None
-        else {"result_storage": store.given_storage, "serializer": store.serializer},
-        "written": part.write_on_commit,
-    }
 
 
 @cache

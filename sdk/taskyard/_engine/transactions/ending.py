@@ -32,6 +32,10 @@ class RolledBack(Exception):
     """Something inside could not commit, or the code said so: runs that have not started are not wanted."""
 
 
+class _Lost(RolledBack):
+    """Agents roll back, because the flow run was taken for lost."""
+
+
 class EndingTransaction(KeptTransaction):
     """The steps at the end of a transaction."""
 
@@ -201,13 +205,7 @@ class EndingTransaction(KeptTransaction):
             self._release()
             return False
         try:
-            with committing():
-                for child in tuple(self.children):
-                    if not child.commit_as_child() and child.is_rolled_back():
-                        raise RolledBack
-            for hook in tuple(self.on_commit_hooks):
-                self.run_hook(hook, "commit")
-            self._write()
+            self._commit_parts()
         except BaseException as error:
             self._say_not_committed(error)
             self.roll_back_now()
@@ -218,6 +216,19 @@ class EndingTransaction(KeptTransaction):
         self._is_done()
         self._release()
         return True
+
+    def _commit_parts(self) -> None:
+        if self._is_lost():
+            raise _Lost
+        with committing():
+            for child in tuple(self.children):
+                if not child.commit_as_child() and child.is_rolled_back():
+                    raise RolledBack
+        for hook in tuple(self.on_commit_hooks):
+            self.run_hook(hook, "commit")
+        if self._is_lost():  # while hooks were called; a record would say that it has committed
+            raise _Lost
+        self._write()
 
     def _write(self) -> None:
         if self.store is None or not self.key or not self.write_on_commit:
@@ -233,7 +244,9 @@ class EndingTransaction(KeptTransaction):
 
     def _say_not_committed(self, error: BaseException) -> None:
         what = f"the transaction {self.key!r}" if self.key else "the transaction"
-        if isinstance(error, RolledBack):
+        if isinstance(error, _Lost):
+            pass  # that is said where it is not undone
+        elif isinstance(error, RolledBack):
             self.logger.warning("%s is rolled back, because one inside of it was", what)
         elif isinstance(error, ResultStorageError):
             self.logger.error("%s is rolled back, because its record could not be written: %s", what, error)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -20,8 +21,10 @@ _loop: Final[ContextVar["asyncio.AbstractEventLoop | None"]] = ContextVar(
 
 
 def name_of(hook: Callable[..., Any]) -> str:
-    """Return what people call a hook."""
-    return str(getattr(hook, "__name__", None) or repr(hook))
+    """Return what people call a hook; nothing of what it was made with, which may be long or secret."""
+    while isinstance(hook, partial):
+        hook = hook.func
+    return str(getattr(hook, "__name__", None) or type(hook).__name__)
 
 
 def called(hook: Callable[..., Any], transaction: object) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
-from taskyard._engine.transactions.base import OVER, BaseTransaction
+from taskyard._engine.transactions.base import OVER, BaseTransaction, Hook
 from taskyard.context import current_context
 
 _commits: Final[ContextVar[bool]] = ContextVar("taskyard_commits", default=False)
@@ -38,8 +38,12 @@ class Rollbacks(Protocol):
     def end(self) -> None:
         """Take back everything."""
 
-    def begun_elsewhere(self) -> bool:
-        """Say whether agents roll back, because the flow run was taken for lost."""
+    def begun_elsewhere(self, *, is_part: bool) -> bool:
+        """Say whether agents roll back, because the flow run was taken for lost; else they do not begin now.
+
+        Args:
+            is_part: Whether this was asked for the transaction around, and nobody has to be asked again.
+        """
         ...
 
 
@@ -104,9 +108,28 @@ class KeptTransaction(BaseTransaction):
         else:
             kept.take_back(self)
 
+    def run_hook(self, hook: Hook, hook_type: str) -> None:
+        """Call a hook with the transaction, and say so in the log.
+
+        Args:
+            hook: A function, or a coroutine function.
+            hook_type: "commit" or "rollback".
+        """
+        token = _commits.set(False)  # a transaction that a hook opens commits by itself
+        try:
+            super().run_hook(hook, hook_type)
+        finally:
+            _commits.reset(token)
+
+    def _is_lost(self) -> bool:
+        """Say whether it cannot commit any more, because agents roll it back."""
+        kept = None if _commits.get() else self._kept()
+        return kept is not None and kept.begun_elsewhere(is_part=False)
+
     def _is_undone_elsewhere(self) -> bool:
-        kept = self._kept()
-        if kept is None or not kept.begun_elsewhere():
+        kept, around = self._kept(), self.get_parent()
+        is_part = around is not None and around.is_rolled_back()
+        if kept is None or not kept.begun_elsewhere(is_part=is_part):
             return False
         self.logger.error(
             "the flow run was taken for lost, so agents roll back %s: no hook is called here",
