@@ -9,10 +9,19 @@ from taskyard_contract.ids import format_id
 
 PROGRAM = """
 import os, sys, time
+from dataclasses import dataclass
 from pathlib import Path
 from taskyard import flow, task, unmapped
 
 HERE = Path(__file__).parent
+
+@dataclass
+class Settings:
+    count: int
+
+@task
+def read():
+    return Settings(20)
 
 @task
 def load(place, number):
@@ -30,7 +39,7 @@ def total(place, values):
 
 @flow
 def main(place):
-    values = load.map(unmapped(place), range(20))
+    values = load.map(unmapped(place), range(read().count))
     return total(place, values)
 
 if __name__ == "__main__":
@@ -55,9 +64,9 @@ def test_row_115_a_flow_whose_program_was_ended_is_planned_and_resumed_by_the_co
     eventually(lambda: stage.document("run", "show", run["id"])["state"] == "CRASHED", "it crashed")
 
     plan = stage.document("flow", "resume", run["id"], "--dry-run")
-    assert (plan["reused"], plan["executed"]) == (20, 1), plan
+    assert (plan["reused"], plan["executed"]) == (21, 1), plan
     shown = stage.call("flow", "resume", run["id"], "--dry-run").stdout
-    assert "reuse 20, rerun at least 1" in shown
+    assert "reuse 21, rerun at least 1" in shown
     done = stage.call("flow", "resume", run["id"])
     assert (done.returncode, done.stdout) == (0, f"{run['id']} Completed\n"), done.stderr
     lines = log.read_text().split()

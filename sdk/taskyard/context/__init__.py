@@ -23,6 +23,7 @@ from taskyard.context.runs import Parameters as Parameters
 from taskyard.context.runs import active_transaction as active_transaction
 from taskyard.context.runs import begin_anew as begin_anew
 from taskyard.context.runs import current_transaction as current_transaction
+from taskyard.context.runs import transaction_here as transaction_here
 
 if TYPE_CHECKING:
     from taskyard.context.of_settings import SettingsContext, get_settings_context

@@ -39,6 +39,12 @@ current_transaction = active_transaction.get
 """Returns the innermost open transaction, or None. Hot, too."""
 
 
+def transaction_here() -> Any:
+    """Return the transaction that what is called here is part of, or None: one may have been left already."""
+    around = current_transaction()
+    return None if around is None else around.get_active()
+
+
 @public("taskyard.context")
 class RunContext:
     """What flow runs and task runs have in common. A context manager, entered at most once at a time."""

@@ -61,8 +61,10 @@ class Resuming:
             await self._shard.committer.durable()
             run = self._book.runs.get(run_id)
         if run is None:
-            stored = await self._shard.stored.rows([run_id])
             heads = await self._shard.stored.heads([run_id])
+            # That of a run which has ended may be in the database only: held until the record has it.
+            held = await self._shard.templates.fetched((), [head.template_id for head in heads])
+            stored = await self._shard.stored.rows([run_id])  # last: it says what somebody else has done
             if not stored or not heads:
                 raise RunNotFound(f"there is no run {format_id(run_id)}", run_id=run_id)
             run = self._book.runs.get(run_id)  # another call may have been faster
@@ -70,6 +72,7 @@ class Resuming:
                 self._check(stored[0], attempt, completed=completed)
                 run = self._reopen(stored[0], heads[0], session)
                 attempt = run.attempt - 1
+            del held
         if not (owns(session, run) and run.attempt == attempt + 1 and not run.ended):
             raise _open(run)
         await self._shard.committer.durable()

@@ -122,6 +122,7 @@ class RunTemplate(google.protobuf.message.Message):
     SERVED_AS_FIELD_NUMBER: builtins.int
     ENTRYPOINT_FIELD_NUMBER: builtins.int
     CODE_FINGERPRINT_FIELD_NUMBER: builtins.int
+    IN_TRANSACTION_FIELD_NUMBER: builtins.int
     kind: taskyard_api.v1.states_pb2.RunKind.ValueType
     """What its runs are. Required."""
     name: builtins.str
@@ -177,6 +178,10 @@ class RunTemplate(google.protobuf.message.Message):
     """
     code_fingerprint: builtins.bytes
     """What stands for the code of its function alone, to tell whether that was changed; opaque. At most 64 bytes."""
+    in_transaction: builtins.bool
+    """Its runs are made inside of a transaction, which may have undone what they did: when the body of their flow runs once
+    more they stand for no call.
+    """
     @property
     def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tags of its runs."""
@@ -232,9 +237,10 @@ class RunTemplate(google.protobuf.message.Message):
         served_as: builtins.str = ...,
         entrypoint: builtins.str = ...,
         code_fingerprint: builtins.bytes = ...,
+        in_transaction: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["code", b"code", "retry", b"retry", "world", b"world"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "code_fingerprint", b"code_fingerprint", "concurrency_keys", b"concurrency_keys", "coroutine", b"coroutine", "encoding", b"encoding", "entrypoint", b"entrypoint", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "served_as", b"served_as", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_labels", b"agent_labels", "cache_expiration_ms", b"cache_expiration_ms", "code", b"code", "code_fingerprint", b"code_fingerprint", "concurrency_keys", b"concurrency_keys", "coroutine", b"coroutine", "encoding", b"encoding", "entrypoint", b"entrypoint", "environment", b"environment", "executor", b"executor", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "in_transaction", b"in_transaction", "kind", b"kind", "max_infra_retries", b"max_infra_retries", "name", b"name", "priority", b"priority", "python_version", b"python_version", "queue", b"queue", "refresh_cache", b"refresh_cache", "result_encoding", b"result_encoding", "retry", b"retry", "served_as", b"served_as", "tags", b"tags", "task_key", b"task_key", "timeout_ms", b"timeout_ms", "version", b"version", "world", b"world"]) -> None: ...
 
 global___RunTemplate = RunTemplate
 

@@ -4,14 +4,20 @@ A retry in the same process and the resumption of a run by another one differ in
 the body finds done is the same: every call of it that has completed.
 """
 
-from typing import NamedTuple
+import threading
+from contextlib import ExitStack
+from typing import Final, NamedTuple
 
 from taskyard._engine.resuming.calls import EarlierCalls
 from taskyard._engine.resuming.reusing import ChangedCode, Remembered, Reusing
 from taskyard._engine.submission.scope import Scope
 from taskyard._network.session.session import Session
-from taskyard.exceptions import TaskyardError
+from taskyard.exceptions import RunNotResumable, TaskyardError
 from taskyard.logging import get_logger
+
+_taken: Final[set[bytes]] = set()
+"""The runs that this process has taken over and executes: to the control plane it is one session."""
+_taking = threading.Lock()
 
 
 class Again(NamedTuple):
@@ -25,12 +31,20 @@ class Again(NamedTuple):
     completed: bool = False
     """Whether it may have completed."""
 
-    def take_over(self, session: Session) -> int:
-        """Let a session have the run; returns the attempt that it makes.
+    def take_over(self, session: Session, stack: ExitStack) -> int:
+        """Let a session have the run until `stack` ends; returns the attempt that it makes.
 
         Raises:
             RunNotResumable: Somebody else has it, or has resumed it meanwhile.
         """
+        with _taking:
+            if self.run_id in _taken:
+                raise RunNotResumable(
+                    f"flow run '{self.name}' was resumed in this process already, and has not ended",
+                    run_id=self.run_id,
+                )
+            _taken.add(self.run_id)
+        stack.callback(_taken.discard, self.run_id)
         client = session.open().client()
         return client.resume_run(self.run_id, session.session_id, self.attempt, completed=self.completed)
 

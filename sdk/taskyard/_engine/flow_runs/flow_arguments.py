@@ -40,11 +40,11 @@ def edges_of(name: str, call: Call, wait_for: object) -> Upstream:
         return part
 
     replaced(call, note, _MEANT)
+    if wait_for is not None:
+        add_order(upstream, wait_for)
     outer = current_scope()
     if outer is not None and outer.known is not None:
         outer.note_sources(upstream, *call)
-    if wait_for is not None:
-        add_order(upstream, wait_for)
     return check_upstream(name, upstream)
 
 

@@ -116,7 +116,7 @@ class FlowRunRecord:
             self._submit(caller, upstream or {})
             first_attempt(self.scope, flow.settings.retries)
         else:
-            self.attempt_number = again.take_over(self.session)
+            self.attempt_number = again.take_over(self.session, stack)
         if self.scope.speaks:
             get_logger("engine").debug("%s", run_lines.created(self.name, flow.name, RunKind.FLOW))
 

@@ -9,6 +9,7 @@ from taskyard._engine.flow_runs.again import Again
 from taskyard._engine.flow_runs.flow_reports import parameters_for_record
 from taskyard._engine.resuming.digests import digest_of_parameters
 from taskyard._engine.submission.scope import Scope, current_scope
+from taskyard.context import transaction_here
 from taskyard.exceptions import RunNotFound
 from taskyard_contract.encodings import decode_payload
 from taskyard_contract.states import FIRST_FINAL, RunState
@@ -24,14 +25,17 @@ def found_before(flow: FlowDefinition[..., Any], parameters: dict[str, Any]) -> 
     around = current_scope()
     if around is None or around.earlier is None:
         return None
+    earlier, found, stands = around.earlier, None, False
     written = parameters_for_record(parameters, around.session)
-    found = around.earlier.flow(flow, digest_of_parameters(written, around.session))
-    state = None
-    if found is not None and written:  # what has no form cannot be compared
-        state = _state_or_run(around, found.run_id)
+    if written:  # what has no form cannot be compared
+        found, stands = earlier.flow(flow, digest_of_parameters(written, around.session))
+        stands = stands and transaction_here() is None  # what it has done may be undone
+    state = None if found is None else _state_or_run(around, found.run_id, stands)
     if not isinstance(state, State):
-        around.earlier.executes_flow(flow, found)
-    elif around.kept_futures is not None:
+        earlier.executes_flow(flow, found)
+        return state
+    earlier.reuses_flow(flow, found)
+    if around.kept_futures is not None:
         around.kept_futures.append(_Reused(state))
     return state
 
@@ -45,13 +49,15 @@ class _Reused(NamedTuple):
         return self.state
 
 
-def _state_or_run(around: Scope, run_id: bytes) -> State[Any] | Again | None:
+def _state_or_run(around: Scope, run_id: bytes, stands: bool) -> State[Any] | Again | None:
+    """Return how a run has ended, if that stands for the call; or the run, to be taken up where it ended."""
     try:
         run = around.session.client().get_run(run_id, include_result=True)
     except RunNotFound:
         return None
-    if int(run.state) == RunState.COMPLETED:
-        if not run.HasField("result"):
-            return None  # it returned its runs, or what cannot be recorded
+    if run.state < FIRST_FINAL or around.earlier is None:
+        return None
+    completed = int(run.state) == RunState.COMPLETED
+    if completed and stands and run.HasField("result"):  # else it returned its runs, or what is not recorded
         return from_run(run, lambda payload: decode_payload(payload, around.fetch))
-    return Again(run.run_id, run.name, run.attempt) if run.state >= FIRST_FINAL else None
+    return Again(run.run_id, run.name, run.attempt, around.earlier.changed_code, completed)

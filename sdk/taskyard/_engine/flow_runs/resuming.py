@@ -7,8 +7,10 @@ import asyncio
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -24,7 +26,7 @@ from taskyard._engine.resuming.planning import PlanEnds, Planning
 from taskyard._engine.resuming.reusing import CHANGED_CODE, ChangedCode
 from taskyard._engine.submission.futures_by_id import id_of
 from taskyard._engine.submission.scope import Scope, outside_scope
-from taskyard.context import FlowRunContext, current_context
+from taskyard.context import FlowRunContext, current_context, tags
 from taskyard.exceptions import ParameterBindError, RunNotFound, RunNotResumable
 from taskyard_contract.encodings import decode_payload
 from taskyard_contract.failures import text_of, type_name
@@ -89,11 +91,18 @@ class EndedFlowRun:
         """
         again = Again(self.run.run_id, self.run.name, self.run.attempt, _checked(changed_code), completed)
         parameters = self._parameters(flow)
-        if not flow.isasync:
+        if flow.isasync:
+            return self._execute_async(flow, parameters, again, return_state)
+        with tags(*self.run.tags):
             return run_once(flow, parameters, again, return_state)
+
+    async def _execute_async(
+        self, flow: FlowDefinition[..., Any], parameters: dict[str, Any], again: Again, return_state: bool
+    ) -> Any:
         from taskyard._engine.flow_runs import async_engine  # as it says itself
 
-        return async_engine.run_once_async(flow, parameters, again, return_state)
+        with tags(*self.run.tags):
+            return await async_engine.run_once_async(flow, parameters, again, return_state)
 
     def plan(self, flow: FlowDefinition[..., Any], changed_code: ChangedCode) -> ResumePlan:
         """Run the body with nothing executed, and return what would be.
@@ -192,14 +201,35 @@ def _run_body(flow: FlowDefinition[..., Any], parameters: dict[str, Any]) -> str
         args, kwargs = flow.signature.split(given)
         value = flow.body(*args, **kwargs)
         if flow.isasync:
-            asyncio.run(_to_the_end(value))
+            _run_apart(_to_the_end(value))
         elif inspect.isgenerator(value):
             list(value)
     except PlanEnds as end:
         return str(end)
     except Exception as error:  # user code
         return f"the body raised {type_name(error)}: {text_of(error)}"
+    except BaseExceptionGroup as group:  # of tasks of a group of asyncio
+        ends, others = group.split(PlanEnds)
+        if ends is None or (others is not None and not isinstance(others, ExceptionGroup)):
+            raise
+        return str(_first_of(ends))
     return ""
+
+
+def _first_of(group: BaseExceptionGroup[Any]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, where a loop may be running in this thread: notebooks have one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(copy_context().run, asyncio.run, work).result()
 
 
 async def _to_the_end(value: Any) -> None:

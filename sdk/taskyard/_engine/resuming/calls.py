@@ -6,6 +6,7 @@ one that was made first is found first, unless its task had other code then.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from taskyard._data.identity.program_code import qualified_name
@@ -20,6 +21,8 @@ from taskyard_contract.states import FIRST_FINAL, RunState
 MAIN: Final = "__main__"
 Key = tuple[str, bytes]
 """Of a task, and the digest of a call of it."""
+Alike = dict[bytes, deque["Earlier"]]
+"""Runs of the same call, by the fingerprint of the code that they had, oldest first."""
 
 
 class Earlier(NamedTuple):
@@ -38,8 +41,7 @@ class Earlier(NamedTuple):
 
     def was_changed(self, fingerprint: bytes) -> bool:
         """Whether its code was another one, as far as that is known of both."""
-        recorded = self.template.code_fingerprint
-        return bool(recorded and fingerprint) and recorded != fingerprint
+        return _differ(self.template.code_fingerprint, fingerprint)
 
 
 class EarlierCalls:
@@ -47,8 +49,8 @@ class EarlierCalls:
 
     def __init__(self, pages: Iterable[run_service_pb2.ListCallsResponse]) -> None:
         """Take in what the control plane has listed."""
-        self._completed: dict[Key, deque[Earlier]] = {}
-        self._others: dict[Key, deque[Earlier]] = {}
+        self._completed: dict[Key, Alike] = {}
+        self._others: dict[Key, Alike] = {}
         self._left: dict[str, dict[bytes, Earlier]] = {}
         self._recorded: dict[str, int] = {}
         self.next_ordinals: dict[str, int] = {}
@@ -67,11 +69,19 @@ class EarlierCalls:
         self._left.setdefault(task, {})[call.run_id] = call
         self.completed += call.state == RunState.COMPLETED
         if not call.in_threads:
-            where = self._completed if call.state == RunState.COMPLETED else self._others
-            where.setdefault((task, call.digest), deque()).append(call)
+            has_value = call.state == RunState.COMPLETED and not call.template.in_transaction
+            where = self._completed if has_value else self._others
+            alike = where.setdefault((task, call.digest), {})
+            alike.setdefault(call.template.code_fingerprint, deque()).append(call)
 
     def completed_like(
-        self, keys: Iterable[str], digest: bytes, fingerprint: bytes, *, unchanged: bool
+        self,
+        keys: Iterable[str],
+        digest: bytes,
+        fingerprint: bytes,
+        *,
+        unchanged: bool,
+        named_alike: bool = False,
     ) -> Earlier | None:
         """Take the run of a call that has completed; None if there is none.
 
@@ -80,30 +90,34 @@ class EarlierCalls:
             digest: Of the call.
             fingerprint: Of the task's code now.
             unchanged: Whether only a run of the same code will do.
+            named_alike: Whether others may have the same name, so that only their code tells them apart.
         """
         for task in keys:
-            found = self._completed.get((task, digest))
-            if not found:
+            alike = self._completed.get((task, digest))
+            if not alike:
                 continue
-            call = next((one for one in found if not one.was_changed(fingerprint)), None)
-            if call is None and not unchanged:
-                call = found[0]
-            if call is not None:
-                found.remove(call)
-                self._left[task].pop(call.run_id, None)
-                return call
+            if named_alike:
+                found = alike.get(fingerprint) if fingerprint else None
+            else:
+                same = (runs for code, runs in alike.items() if not _differ(code, fingerprint))
+                found = _oldest(same) or (None if unchanged else _oldest(alike.values()))
+            if found:
+                return self._take(task, found)
         return None
 
     def other_like(self, keys: Iterable[str], digest: bytes) -> Earlier | None:
         """Take a run of the same call that is not reused: it has not completed, or its code was changed."""
         for task in keys:
             for where in (self._completed, self._others):
-                found = where.get((task, digest))
+                found = _oldest(where.get((task, digest), {}).values())
                 if found:
-                    call = found.popleft()
-                    self._left[task].pop(call.run_id, None)
-                    return call
+                    return self._take(task, found)
         return None
+
+    def _take(self, task: str, found: deque[Earlier]) -> Earlier:
+        call = found.popleft()
+        self._left[task].pop(call.run_id, None)
+        return call
 
     def unlike(self, keys: Iterable[str]) -> Earlier | None:
         """Take the first run of a task that nothing was found to be like."""
@@ -132,6 +146,20 @@ def keys_of(task: TaskDefinition[..., Any] | FlowDefinition[..., Any]) -> tuple[
     return own, task_key(task.settings.name, task.fn, tags, module=MAIN)
 
 
+def is_named_alike(fn: object) -> bool:
+    """Whether other functions can have the name of this one: what is made in a function, or holds values."""
+    return not isinstance(fn, FunctionType) or "<" in fn.__qualname__
+
+
+def _differ(recorded: bytes, fingerprint: bytes) -> bool:
+    return bool(recorded and fingerprint) and recorded != fingerprint
+
+
+def _oldest(runs: Iterable[deque[Earlier]]) -> deque[Earlier] | None:
+    """Return those of some runs of the same call of which the first was made before all others."""
+    return min(filter(None, runs), key=lambda some: some[0].ordinal, default=None)
+
+
 def has_ended(call: Earlier) -> bool:
     """Whether a run had ended when it was listed."""
     return call.state >= FIRST_FINAL
@@ -142,11 +170,11 @@ Fingerprints = Callable[[Any], bytes]
 
 def fingerprints() -> Fingerprints:
     """Return what makes fingerprints of the code of tasks, of each once."""
-    known: dict[Any, bytes] = {}
+    known: dict[int, tuple[Any, bytes]] = {}  # what is called may have no hash, and is kept for its identity
 
     def of(fn: Any) -> bytes:
-        if fn not in known:
-            known[fn] = code_fingerprint_of(fn)
-        return known[fn]
+        if id(fn) not in known:
+            known[id(fn)] = fn, code_fingerprint_of(fn)
+        return known[id(fn)][1]
 
     return of

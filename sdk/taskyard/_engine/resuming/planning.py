@@ -19,6 +19,7 @@ from taskyard._engine.resuming.reusing import ChangedCode, Reusing, SubmitNew
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.ports import Arguments
 from taskyard._engine.submission.scope import Scope
+from taskyard.context import transaction_here
 from taskyard.exceptions import TaskyardError, TaskyardSignal
 from taskyard_api.v1 import common_pb2, run_service_pb2
 from taskyard_contract.id_factory import new_id
@@ -28,6 +29,7 @@ from taskyard_contract.states import RunState
 MOST_COMPARED: Final = 10
 """Calls of a task whose arguments are compared with recorded ones: each is a question to the server."""
 NEVER: Final = "it is part of a transaction, or its values are taken one by one"
+UNDONE: Final = "its earlier run was part of a transaction"
 COMPLETED: Final = "has completed"
 CHANGED: Final = "has completed; its code was changed since"
 NOT_SHOWN: Final = "arguments differ in what is not shown, such as where the class of one is defined"
@@ -155,7 +157,7 @@ class Planning(Reusing):
 
     def _what_became_of(self, like: Earlier) -> str:
         if like.state == RunState.COMPLETED:
-            return "its code was changed"
+            return UNDONE if like.template.in_transaction else "its code was changed"
         return _ENDED.get(like.state, "had ended otherwise" if has_ended(like) else "had not ended")
 
     def _difference(
@@ -180,15 +182,11 @@ class Planning(Reusing):
         ]
         return f"arguments differ: {', '.join(differing)}" if differing else NOT_SHOWN
 
-    def flow(self, flow: FlowDefinition[..., Any], digest: bytes) -> Earlier | None:
-        """Take the run that a call of a nested flow was; what becomes of it is said later."""
-        found = super().flow(flow, digest)
-        if found is not None and found.state == RunState.COMPLETED:
-            was_changed = found.was_changed(self._fingerprint(flow.fn))
-            if not (was_changed and self._unchanged):
-                self._verdicts.append((True, CHANGED if was_changed else COMPLETED))
-                self._end_call(flow.name)
-        return found
+    def reuses_flow(self, flow: FlowDefinition[..., Any], found: Earlier) -> None:
+        """Note a nested flow whose value is reused."""
+        was_changed = found.was_changed(self._fingerprint(flow.fn))
+        self._verdicts.append((True, CHANGED if was_changed else COMPLETED))
+        self._end_call(flow.name)
 
     def executes_flow(self, flow: FlowDefinition[..., Any], found: Earlier | None) -> None:
         """End the plan at a nested flow that would be executed.
@@ -196,10 +194,22 @@ class Planning(Reusing):
         Raises:
             PlanEnds: Always.
         """
-        why = "no earlier run with these parameters" if found is None else self._what_became_of(found)
+        if found is None:
+            why = "no earlier run with these parameters"
+        elif transaction_here() is not None or found.template.in_transaction:
+            why = NEVER
+        elif self._is_of_this_code(flow, found):
+            why = "its value is not recorded"
+        else:
+            why = self._what_became_of(found)
         self._verdicts.append((False, why))
         self._end_call(flow.name)
         raise PlanEnds(f"the body calls the flow '{flow.name}', which would be executed")
+
+    def _is_of_this_code(self, flow: FlowDefinition[..., Any], found: Earlier) -> bool:
+        return found.state == RunState.COMPLETED and not (
+            self._unchanged and found.was_changed(self._fingerprint(flow.fn))
+        )
 
     def outside(self, what: str) -> None:
         """End the plan where something would be started beside the flow run.

@@ -18,8 +18,15 @@ from typing import Any, Final, Literal
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
+from taskyard._engine.futures.held import is_plain
 from taskyard._engine.futures.sets import FutureList
-from taskyard._engine.resuming.calls import Earlier, EarlierCalls, Key, fingerprints, keys_of
+from taskyard._engine.resuming.calls import (
+    Earlier,
+    EarlierCalls,
+    fingerprints,
+    is_named_alike,
+    keys_of,
+)
 from taskyard._engine.resuming.digests import WrittenCall, written_call
 from taskyard._engine.submission.arguments import add_order
 from taskyard._engine.submission.large_values import LargeValues
@@ -28,11 +35,15 @@ from taskyard._engine.submission.ports import Arguments
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.submitting import future_of, shared_upstream
 from taskyard._network.session.run_groups import Upstream
+from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.states import RunState
 
 ChangedCode = Literal["reuse", "rerun"]
 """What becomes of results of tasks whose code was changed since."""
 CHANGED_CODE: Final = ("reuse", "rerun")
 SubmitNew = Callable[[Expansion], FutureList[Any]]
+Key = tuple[str, bytes, bytes]
+"""Of a task, the digest of a call of it, and its code if only that tells it apart."""
 
 
 class Reusing:
@@ -48,6 +59,7 @@ class Reusing:
     ) -> None:
         """Reuse `calls`, or in a process that executes its runs itself those that it has `remembered`."""
         self._calls = calls
+        self.changed_code: ChangedCode = changed_code
         self._unchanged = changed_code == "rerun"
         self.remembered = remembered
         self._fingerprint = fingerprints()
@@ -74,7 +86,8 @@ class Reusing:
         if is_new or task.settings.refresh_cache:
             return None, None
         shared: Upstream = add_order({}, wait_for) if wait_for is not None else {}
-        return self._look(task, scope, call, shared, LargeValues(task.name, scope.session))
+        large = LargeValues(task.name, scope.session, stores=not self.is_plan)
+        return self._look(task, scope, call, shared, large)
 
     def _look(
         self,
@@ -87,7 +100,8 @@ class Reusing:
         written = written_call(task, scope, call, shared, large)
         if written is None:
             return None, None
-        key = task.task_key, written.digest
+        code = self._fingerprint(task.fn) if is_named_alike(task.fn) else b""
+        key = task.task_key, written.digest, code
         with self._lock:
             future = self._find(task, scope, written, key)
         if future is not None and scope.kept_futures is not None:
@@ -99,18 +113,33 @@ class Reusing:
     ) -> Future[Any] | None:
         keys = keys_of(task)
         scope.go_on_after({task.task_key: max(self._calls.next_ordinals.get(one, 0) for one in keys)})
-        if self.remembered is not None and (known := self.remembered.take(key)) is not None:
-            self.reused += 1
-            return known
-        found = self._calls.completed_like(
-            keys, written.digest, self._fingerprint(task.fn), unchanged=self._unchanged
-        )
+        if self.remembered is not None and not task.is_remote:  # of others the control plane knows them all
+            known = self.remembered.take(key)
+            if known is not None:
+                self.reused += 1
+                return self._read_anew(task, scope, known.run_id) if _is_recorded(known) else known
+        found = self._completed_like(task, written.digest)
         return None if found is None else self._again(task, scope, found)
 
+    def _completed_like(
+        self, what: TaskDefinition[..., Any] | FlowDefinition[..., Any], digest: bytes
+    ) -> Earlier | None:
+        return self._calls.completed_like(
+            keys_of(what),
+            digest,
+            self._fingerprint(what.fn),
+            unchanged=self._unchanged,
+            named_alike=is_named_alike(what.fn),
+        )
+
     def _again(self, task: TaskDefinition[..., Any], scope: Scope, found: Earlier) -> Future[Any]:
-        future = future_of(task, found.run_id, scope)
-        scope.session.watch(future)
         self.reused += 1
+        return self._read_anew(task, scope, found.run_id)
+
+    def _read_anew(self, task: TaskDefinition[..., Any], scope: Scope, run_id: bytes) -> Future[Any]:
+        """Return another future of a run: the value that one attempt was given it may have changed."""
+        future = future_of(task, run_id, scope)
+        scope.session.watch(future)
         return future
 
     def note(self, key: Key, future: Future[Any]) -> None:
@@ -131,7 +160,7 @@ class Reusing:
         if is_new or task.settings.refresh_cache:
             return submit(expansion)
         shared = shared_upstream(expansion.resolved, wait_for)
-        large = LargeValues(task.name, scope.session)
+        large = LargeValues(task.name, scope.session, stores=not self.is_plan)
         if scope.executor is None and not task.is_remote:
             large.share(expansion.constants)
         calls = list(expansion.calls)
@@ -149,20 +178,32 @@ class Reusing:
             futures.append(child)
         return futures
 
-    def flow(self, flow: FlowDefinition[..., Any], digest: bytes) -> Earlier | None:
-        """Take the run that a call of a nested flow was before; None if it was none."""
+    def flow(self, flow: FlowDefinition[..., Any], digest: bytes) -> tuple[Earlier | None, bool]:
+        """Take the run that a call of a nested flow was, and say whether its value stands for the call.
+
+        It does if it has completed, unless its code was changed and that counts.
+        """
         with self._lock:
-            keys = keys_of(flow)
-            found = self._calls.completed_like(
-                keys, digest, self._fingerprint(flow.fn), unchanged=self._unchanged
-            )
-            return found or self._calls.other_like(keys, digest)
+            found = self._completed_like(flow, digest)
+            if found is not None:
+                return found, True
+            found = self._calls.other_like(keys_of(flow), digest)
+            return found, found is not None and found.state != RunState.COMPLETED
+
+    def reuses_flow(self, flow: FlowDefinition[..., Any], found: Earlier) -> None:
+        """Hear that the value of a nested flow is reused."""
 
     def executes_flow(self, flow: FlowDefinition[..., Any], found: Earlier | None) -> None:
         """Hear that a nested flow is executed, in the run that was found or in a new one."""
 
     def outside(self, what: str) -> None:
         """Hear of something that is started beside the flow run: that is done once more."""
+
+
+def _is_recorded(future: Future[Any]) -> bool:
+    """Say whether the control plane has the value of a run that has completed: some stay in this process."""
+    outcome = future.outcome
+    return is_plain(outcome) or (isinstance(outcome, pb.RunOutcome) and outcome.HasField("result"))
 
 
 class Remembered:

@@ -18,7 +18,7 @@ from taskyard._engine.submission.handing_over import submit_call
 from taskyard._engine.submission.scope import Scope, current_scope
 from taskyard._engine.submission.submitting import Identity, submit_one
 from taskyard._engine.world.seen import look_now
-from taskyard.context import current_transaction
+from taskyard.context import transaction_here
 from taskyard.logging import show_as_from_here
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import TaskyardError
@@ -43,8 +43,8 @@ def call_sync(
     if scope.call_gives_future:
         return _future_of_call(task, scope, args, kwargs, wait_for, return_state)
     future = ended_call(task, scope, args, kwargs, wait_for, identity)
-    around = current_transaction()
-    if around is not None and (transaction := around.get_active()) is not None:
+    transaction = transaction_here()
+    if transaction is not None:
         transaction.saw_end(future.run_id)
     return future.get_state() if return_state else _value(future)
 
@@ -109,8 +109,8 @@ def call_async(
         except BaseException:
             _give_up(future)
             raise
-        around = current_transaction()
-        if around is not None and (transaction := around.get_active()) is not None:
+        transaction = transaction_here()
+        if transaction is not None:
             await transaction.saw_end_async(future)
         try:
             return future.get_state() if return_state else _value(future)

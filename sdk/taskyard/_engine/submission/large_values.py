@@ -53,9 +53,10 @@ class StoredValue:
 class LargeValues:
     """Stores the large values of some calls of one task."""
 
-    def __init__(self, task_name: str, session: Session) -> None:
-        """Store values among arguments of a task where `session` says."""
+    def __init__(self, task_name: str, session: Session, *, stores: bool = True) -> None:
+        """Store values among arguments of a task where `session` says, or only name them as if they were."""
         self._task_name = task_name
+        self._put = session.blobs.put if stores else session.blobs.named
         self._session = session
         self._shared: dict[int, tuple[Any, StoredValue]] = {}
 
@@ -118,7 +119,7 @@ class LargeValues:
             begin_collecting(outside)
         check_size(self._task_name, size, self._session)
         encoding = BUFFERS if isinstance(data, LaidOut) else PICKLE
-        return StoredValue(self._session.blobs.put(data), encoding, upstream, names)
+        return StoredValue(self._put(data), encoding, upstream, names)
 
 
 def refs_in(call: Arguments) -> list[common_pb2.BlobRef]:

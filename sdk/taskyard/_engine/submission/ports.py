@@ -64,6 +64,8 @@ class EarlierRuns(Protocol):
 
     is_plan: bool
     """Whether nothing is executed, and it is only said what would be."""
+    changed_code: Any
+    """What becomes of results of tasks whose code was changed, in nested flows as well."""
 
     def look(
         self, task: TaskDefinition[..., Any], scope: Any, call: Arguments, wait_for: object, is_new: bool
@@ -90,9 +92,12 @@ class EarlierRuns(Protocol):
         """Return the futures of a map; `submit` makes runs of its children that were none."""
         ...
 
-    def flow(self, flow: Any, digest: bytes) -> Any:
-        """Return the run that a call of a nested flow was, or None."""
+    def flow(self, flow: Any, digest: bytes) -> tuple[Any, bool]:
+        """Return the run that a call of a nested flow was, or None; and whether its value stands for it."""
         ...
+
+    def reuses_flow(self, flow: Any, found: Any) -> None:
+        """Hear that the value of a nested flow is reused."""
 
     def executes_flow(self, flow: Any, found: Any) -> None:
         """Hear that a nested flow is executed, in the run that was found or in a new one."""

@@ -25,7 +25,7 @@ from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
 from taskyard._network.session.run_groups import RunGroup, Upstream
-from taskyard.context import current_transaction
+from taskyard.context import transaction_here
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import IN_MAIN, dumps_apart, names_in
 from taskyard_contract.references import begin_collecting
@@ -90,7 +90,7 @@ def submit_one(
         is_new = lazy or transaction is not None
         key, found = scope.earlier.look(task, scope, call, wait_for, is_new)
         if found is not None:
-            if carried:
+            if carried and not scope.earlier.is_plan:
                 _note_assets(task, scope, [found], carried)
             return found
     run_id = new_id() if identity is None else identity.run_id
@@ -136,7 +136,7 @@ def submit_many(
     if scope.earlier is not None:
         submit, is_new = partial(_submit_new, called, scope, wait_for), called.transaction is not None
         children: FutureList[Any] = scope.earlier.map(called.task, scope, expansion, wait_for, submit, is_new)
-        if called.carried:
+        if called.carried and not scope.earlier.is_plan:
             _note_assets(called.task, scope, children, called.carried)
         return children
     return _submit_new(called, scope, wait_for, expansion)
@@ -148,9 +148,7 @@ def _called(task: TaskDefinition[..., Any], scope: Scope, given: object, wait_fo
         task, carried = _with_assets(task, scope, given, wait_for)
     if scope.inherited is not None and not task.is_remote:
         task = task.inheriting(scope.inherited)
-    transaction = current_transaction()
-    if transaction is not None:
-        transaction = transaction.get_active()
+    transaction = transaction_here()
     if transaction is None or task.is_remote:
         return Called(task, task, transaction, carried)
     return Called(task.staged(), task, transaction, carried)
@@ -235,9 +233,9 @@ def _complete(upstream: Upstream, name: str, scope: Scope, call: Arguments, wait
     Raises:
         PayloadTooLarge: They are too many.
     """
-    scope.note_sources(upstream, *call)
     if wait_for is not None:
         add_order(upstream, wait_for)
+    scope.note_sources(upstream, *call)  # last: what a run waits for says more, and is what tells calls apart
     check_upstream(name, upstream)
 
 

@@ -23,7 +23,7 @@ from taskyard._engine.world.seen import PAUSE_NS, Look, Seen
 from taskyard._network.session.run_groups import GroupKey
 from taskyard._network.session.session import Session
 from taskyard._network.session.templates import Template
-from taskyard.context import current_headers, current_tags
+from taskyard.context import current_headers, current_tags, transaction_here
 from taskyard.exceptions import HashError, PayloadTooLarge
 from taskyard_api.v1 import template_pb2
 from taskyard_contract import pickling
@@ -76,7 +76,7 @@ def _make_template(
     names: Set[str],
 ) -> Template:
     if task.is_remote:
-        return Template(named_template(task, tags))
+        return Template(named_template(task, tags))  # of those a transaction undoes nothing
     if scope.executor is None:
         return task_template(task, tags, scope.log_prints, session, scope.code, names, scope.queue)
     message = plain_template(task, tags)
@@ -170,6 +170,7 @@ def plain_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
         refresh_cache=bool(settings.refresh_cache),
         coroutine=task.isasync,
         code_fingerprint=b"" if task.is_remote else code_fingerprint_of(task.fn),
+        in_transaction=not task.is_remote and task.is_staged,
     )
 
 
@@ -195,14 +196,16 @@ def named_template(task: TaskDefinition[..., Any], tags: frozenset[str]) -> temp
 
 def flow_template(flow: FlowDefinition[..., Any]) -> Template:
     """Return the template of flow runs that are made here and now."""
-    tags = current_tags()
-    template: Template | None = flow.templates.get(tags)
+    key = current_tags(), transaction_here() is not None
+    template: Template | None = flow.templates.get(key)
     if template is None:
-        template = flow.templates[tags] = Template(_flow_message(flow, tags))
+        template = flow.templates[key] = Template(_flow_message(flow, *key))
     return template
 
 
-def _flow_message(flow: FlowDefinition[..., Any], tags: frozenset[str]) -> template_pb2.RunTemplate:
+def _flow_message(
+    flow: FlowDefinition[..., Any], tags: frozenset[str], in_transaction: bool
+) -> template_pb2.RunTemplate:
     settings = flow.settings
     return template_pb2.RunTemplate(
         kind=RunKind.FLOW,  # type: ignore[arg-type]  # the enums are numerically equal
@@ -215,4 +218,5 @@ def _flow_message(flow: FlowDefinition[..., Any], tags: frozenset[str]) -> templ
         retry=template_pb2.RetryPolicy(max_retries=settings.retries, delays_ms=settings.retry_delays_ms),
         entrypoint=entrypoint_of(flow.fn),
         code_fingerprint=code_fingerprint_of(flow.fn),
+        in_transaction=in_transaction,
     )

@@ -58,10 +58,8 @@ class Blobs:
             StorageFull, StorageUnavailable: The directory does not take it.
             TaskyardError: The control plane does not take it, or cannot be reached.
         """
-        from taskyard_contract.blobs.names import checksum_of
-
         pieces, size = pieces_of(value)
-        ref = common_pb2.BlobRef(name=self._name_of(pieces), size=size, checksum=checksum_of(pieces))
+        ref = self._ref_of(pieces, size)
         directory = self.directory
         if directory is not None:
             with _typed_errors(size):
@@ -69,6 +67,15 @@ class Blobs:
         else:
             self._client().upload(ref, pieces)
         return ref
+
+    def named(self, value: "bytes | LaidOut") -> common_pb2.BlobRef:
+        """Return what `put` would return, and store nothing."""
+        return self._ref_of(*pieces_of(value))
+
+    def _ref_of(self, pieces: "Sequence[bytes | memoryview]", size: int) -> common_pb2.BlobRef:
+        from taskyard_contract.blobs.names import checksum_of
+
+        return common_pb2.BlobRef(name=self._name_of(pieces), size=size, checksum=checksum_of(pieces))
 
     def put_result(self, value: "bytes | LaidOut", run_id: bytes, epoch: int) -> common_pb2.BlobRef:
         """Store what a run returned that this process has executed.

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,38 +78,37 @@ def resume(
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as if Python had been started here
     from taskyard.exceptions import MissingFlowError, ParameterBindError
-    from taskyard.flow_runs import plan_resumption
+    from taskyard.flow_runs import _ended_and_flow, plan_resumption, resume_flow
 
-    place = entrypoint or None
+    options: dict[str, Any] = {"changed_code": changed_code.value, "completed": completed}
     try:
+        options["flow"] = found = _ended_and_flow(run_id, None, entrypoint or None, completed)[1]
+        _be_the_program_of(found)
         if dry_run:
-            plan = plan_resumption(
-                run_id, entrypoint=place, changed_code=changed_code.value, completed=completed
-            )
-            _print_plan(plan, as_json=as_json)
+            _print_plan(plan_resumption(run_id, **options), as_json=as_json)
         else:
-            _execute(run_id, place, changed_code, completed, as_json=as_json)
+            _execute(run_id, lambda: resume_flow(run_id, return_state=True, **options), as_json=as_json)
     except (MissingFlowError, FileNotFoundError, ModuleNotFoundError, ParameterBindError) as error:
         raise CliError(str(error)) from None
     except ValueError as error:
         raise CliError(str(error), ExitCode.USAGE) from None
 
 
-def _execute(
-    run_id: str, entrypoint: str | None, changed_code: ChangedCode, completed: bool, *, as_json: bool
-) -> None:
+def _be_the_program_of(flow: Any) -> None:
+    """Let what the file of a flow defines be found in the main module, where its program had it.
+
+    Results that are reused are read by these names; the main module of this command is nobody's own.
+    """
+    module, main = sys.modules.get(flow.fn.__module__), vars(sys.modules["__main__"])
+    if module is not None and vars(module) is not main:
+        main.update((name, value) for name, value in vars(module).items() if not name.startswith("__"))
+
+
+def _execute(run_id: str, resume: Callable[[], Any], *, as_json: bool) -> None:
     import asyncio
 
-    from taskyard.flow_runs import resume_flow
-
     with until_interrupted():
-        state = resume_flow(
-            run_id,
-            entrypoint=entrypoint,
-            changed_code=changed_code.value,
-            completed=completed,
-            return_state=True,
-        )
+        state = resume()
         if asyncio.iscoroutine(state):
             state = asyncio.run(state)
     if as_json:
