@@ -3,8 +3,11 @@
 Programs call tasks; this is for code that has a task, and perhaps a run that `Task.create_local_run` made.
 """
 
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -114,8 +117,8 @@ def run_generator_task_sync(
     """Execute a run of a task of a generator while its values are taken; see `run_task`."""
     args, kwargs = _arguments(task, parameters)
     _refuse_identity(task, task_run_id, task_run)
-    with hydrated_context(context):
-        return (yield from call_generator(task, args, kwargs, wait_for, False, place_of_generators))
+    call = partial(call_generator, task, args, kwargs, wait_for, False, place_of_generators)
+    return (yield from call() if context is None else _generate_in(context, call))
 
 
 async def run_generator_task_async(
@@ -131,11 +134,62 @@ async def run_generator_task_async(
     """Execute a run of a task of an asynchronous generator while its values are taken; see `run_task`."""
     args, kwargs = _arguments(task, parameters)
     _refuse_identity(task, task_run_id, task_run)
-    with hydrated_context(context):
-        called = call_generator(task, args, kwargs, wait_for, False, place_of_generators)
-        async with aclosing(called) as values:
-            async for value in values:
+    call = partial(call_generator, task, args, kwargs, wait_for, False, place_of_generators)
+    async with aclosing(call() if context is None else _generate_in_async(context, call)) as values:
+        async for value in values:
+            yield value
+
+
+def _generate_in(
+    serialized: Mapping[str, Any], call: Callable[[], Generator[Any, Any, Any]]
+) -> Generator[Any, Any, Any]:
+    """Yield the values of a call that belongs to a run; the code that takes them does not."""
+    inside = copy_context()
+    block = hydrated_context(serialized)
+    inside.run(block.__enter__)
+    try:
+        values = inside.run(call)
+        step: Callable[[], Any] = partial(next, values)
+        try:
+            while True:
+                try:
+                    value = inside.run(step)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    step = partial(values.send, (yield value))
+                except Exception as error:
+                    step = partial(values.throw, error)
+        finally:
+            inside.run(values.close)
+    finally:
+        inside.run(block.__exit__, None, None, None)
+
+
+async def _generate_in_async(
+    serialized: Mapping[str, Any], call: Callable[[], AsyncGenerator[Any, None]]
+) -> AsyncGenerator[Any, None]:
+    """Yield values like `_generate_in`."""
+    inside = copy_context()
+    block = hydrated_context(serialized)
+    inside.run(block.__enter__)
+
+    async def taken(step: Callable[[], Awaitable[Any]]) -> Any:
+        return await step()
+
+    try:
+        values = inside.run(call)
+        try:
+            while True:
+                try:
+                    value = await asyncio.create_task(taken(values.__anext__), context=inside)
+                except StopAsyncIteration:
+                    return
                 yield value
+        finally:
+            await asyncio.create_task(taken(values.aclose), context=inside)
+    finally:
+        inside.run(block.__exit__, None, None, None)
 
 
 def _arguments(

@@ -5,6 +5,14 @@ from typing import Final
 from taskyard._prefect_names import reasons
 from taskyard._prefect_names.filters import CLASSES
 from taskyard._prefect_names.reasons import here, moved
+from taskyard._prefect_names.small_members import (
+    BLOCKS,
+    EXCEPTIONS,
+    FORMATTERS,
+    LOGGING,
+    RUNTIME,
+    TYPES,
+)
 
 _RUNNER_NAMES: Final = {
     **reasons.CLUSTER_RUNNERS,
@@ -55,6 +63,7 @@ _ORDERS: Final = {
 
 MEMBERS: Final[dict[str, dict[str, str]]] = {
     "filesystems": {
+        "NullFileSystem": "persist_result=False says that a result is kept nowhere else",
         "SMB": reasons.SMB,
         **dict.fromkeys(["S3", "GCS", "Azure"], here("RemoteFileSystem") + ", with a URL"),
         **dict.fromkeys(["GitHub", "GitLab", "BitBucket"], reasons.STORAGE),
@@ -63,6 +72,7 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         name: here(f"Variable.{name}()") for name in ("get", "set", "unset", "aget", "aset", "aunset")
     },
     "client.orchestration": dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
+    "client": dict.fromkeys(["PrefectClient", "SyncPrefectClient"], reasons.OLD_CLIENT),
     "client.schemas.filters": CLASSES,
     "client.schemas.objects": _RECORDED,
     "client.schemas.sorting": _ORDERS,
@@ -129,27 +139,14 @@ MEMBERS: Final[dict[str, dict[str, str]]] = {
         "temporary_settings": moved("taskyard.settings"),
         "AssetContext": here("add_asset_metadata()", "taskyard.assets"),
     },
-    "exceptions": {
-        **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardException")),
-        **dict.fromkeys(
-            ["PrefectHTTPStatusError", "ClientError"], here("TaskyardError", "any request that failed")
-        ),
-        **dict.fromkeys(["AuthorizationError"], here("TaskyardError")),
-        "TaskTimeoutSignal": here("TaskRunTimeoutError"),
-        "TaskTimeoutError": here("TaskRunTimeoutError"),
-        "RollBack": "raise any exception inside of the transaction, or call txn.rollback()",
-        **dict.fromkeys(["Pause", "Abort"], reasons.PAUSE),
-        "PrefectSignal": here("TaskyardSignal"),
-        "VersionLockMismatchSignal": reasons.SIGNALS,
-        "MissingProfileError": reasons.PROFILES,
-    },
-    "logging": {
-        **dict.fromkeys(
-            ["LogEavesdropper", "PrefectLogAdapter", "print_as_log"],
-            "log_prints=True makes run logs of what is printed",
-        ),
-        "setup_logging": here("configure()"),
-    },
+    "exceptions": EXCEPTIONS,
+    "types": TYPES,
+    "logging": LOGGING,
+    "logging.loggers": LOGGING,
+    "logging.formatters": FORMATTERS,
+    "blocks.core": BLOCKS,
+    "runtime.flow_run": RUNTIME,
+    "runtime.task_run": {name: why for name, why in RUNTIME.items() if name != "root_flow_run_id"},
     "cache_policies": {"CacheKeyFn": here("CacheKeyFnPolicy")},
     "flow_runs": {"FlowRunWaiter": here("wait_for_flow_run")},
     "deployments": dict.fromkeys(

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -205,7 +206,7 @@ class TableArtifact(Artifact):
     type: str | None = "table"
 
     def _format(self) -> str:
-        return _as_json("table", _finite(self.table))
+        return _as_json("table", self.table, _finite)
 
 
 @public("taskyard.artifacts")
@@ -259,9 +260,9 @@ def store_of(client: "Client") -> ArtifactStore:
     return store
 
 
-def _as_json(what: str, value: Any) -> str:
+def _as_json(what: str, value: Any, prepare: Callable[[Any], Any] = lambda value: value) -> str:
     try:
-        return json.dumps(to_jsonable_python(value), allow_nan=False)
+        return json.dumps(to_jsonable_python(prepare(value)), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the {what} of the artifact is nothing that JSON has: {error}") from None
 

@@ -35,7 +35,8 @@ class Carried(Mapping[str, Any]):
 
     def __init__(self, context: RunContext | None, parts: Mapping[str, Any]) -> None:
         """Take a context along, and what others are told of it."""
-        self.context = context
+        self._context = context
+        self._process = os.getpid()
         self._parts = dict(parts)
 
     @classmethod
@@ -47,10 +48,16 @@ class Carried(Mapping[str, Any]):
             parts[name] = getattr(run, name)
         return cls(context, parts)
 
+    @property
+    def context(self) -> RunContext | None:
+        """The context itself; None elsewhere, and in a process that was forked from its own."""
+        return self._context if self._process == os.getpid() else None
+
     def entered(self) -> RunContext:
         """Return a context for code here, not entered before."""
-        if self.context is not None:
-            return _copied(self.context)
+        context = self.context
+        if context is not None:
+            return _copied(context)
         parts = dict(self._parts)
         log_prints = parts.pop("log_prints")
         raw_id = parts.pop("raw_id")
@@ -84,6 +91,32 @@ _OWN: Final[dict[type, Sequence[str]]] = {
 }
 
 
+class _SameTaskRun(TaskRunContext):
+    """A second context of a task run: what the run's code has left in the first one is there, and stays."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self, first: TaskRunContext, **shared: Any) -> None:
+        super().__init__(first.task, first.task_run, lambda: first.parameters, **shared)
+        self._first = first
+
+    @property
+    def asset_metadata(self) -> Any:  # type: ignore[override]  # an attribute there
+        return self._first.asset_metadata
+
+    @asset_metadata.setter
+    def asset_metadata(self, added: Any) -> None:
+        self._first.asset_metadata = added
+
+    @property
+    def own_transaction(self) -> Any:  # type: ignore[override]  # an attribute there
+        return self._first.own_transaction
+
+    @own_transaction.setter
+    def own_transaction(self, transaction: Any) -> None:
+        self._first.own_transaction = transaction
+
+
 def _copied(context: RunContext) -> RunContext:
     """Return a second context of a run: one is entered at most once at a time, and threads are many."""
     shared: dict[str, Any] = {
@@ -95,11 +128,13 @@ def _copied(context: RunContext) -> RunContext:
     if isinstance(context, FlowRunContext):
         runner, around = context.task_runner, context.headers
         run = context.flow_run
-        return FlowRunContext(
+        copied = FlowRunContext(
             context.flow, run, lambda: context.parameters, task_runner=runner, headers=around, **shared
         )
+        copied.keep_rollbacks = context.keep_rollbacks
+        return copied
     assert isinstance(context, TaskRunContext)
-    return TaskRunContext(context.task, context.task_run, lambda: context.parameters, **shared)
+    return _SameTaskRun(context, **shared)
 
 
 def serialize_context() -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import shutil
-import tempfile
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from pydantic import Field, field_validator
 
@@ -86,23 +87,44 @@ class LocalFileSystem(Files):
         found = self._resolve_path(path)
         if found.exists() and not found.is_file():
             raise ValueError(f"Path {found} already exists and is not a file.")
+        if found == self._base():
+            raise ValueError(f"Path {path!r} names no file below the base path {found}.")
         found.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".writing-", dir=found.parent)
+        name = found.parent / f".writing-{uuid4().hex}"
         try:
-            with open(descriptor, "wb") as file:
+            with open(name, "xb") as file:  # for whom the umask says, as files of programs are
+                if found.exists():
+                    os.chmod(name, stat.S_IMODE(found.stat().st_mode))
                 file.write(content)
             os.replace(name, found)  # so that nobody reads half of it
         except BaseException:
-            os.unlink(name)
+            name.unlink(missing_ok=True)
             raise
         return str(found)
 
     def _get(self, from_path: str | None, local_path: str | None) -> None:
-        _copy(self._resolve_path(from_path), Path(local_path or ".").expanduser().resolve())
+        source = self._resolve_path(from_path)
+        self._refuse_links_out_of(source)
+        _copy(source, Path(local_path or ".").expanduser().resolve())
 
     def _put(self, local_path: str | None, to_path: str | None, ignore_file: str | None) -> None:
         refuse_ignoring(ignore_file)
-        _copy(Path(local_path or ".").expanduser().resolve(), self._resolve_path(to_path))
+        target = self._resolve_path(to_path)
+        self._refuse_links_out_of(target)
+        _copy(Path(local_path or ".").expanduser().resolve(), target)
+
+    def _refuse_links_out_of(self, directory: Path) -> None:
+        """Refuse a directory in which links lead out of the base path: what is copied would follow them."""
+        base = self._base()
+        left, seen = [directory] if directory.is_dir() else [], {directory}
+        while left:
+            for found in left.pop().iterdir():
+                real = found.resolve()
+                if found.is_symlink() and base != real and base not in real.parents:
+                    raise ValueError(f"Path {found} leads to {real}, outside of the base path {base}.")
+                if real.is_dir() and real not in seen:
+                    seen.add(real)
+                    left.append(real)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -113,4 +135,15 @@ def _copy(source: Path, target: Path) -> None:
         raise ValueError(f"Path {source} is not a directory.")
     if source in target.parents:
         raise ValueError(f"Path {source} cannot be copied into itself, to {target}.")
+    _refuse_circles(source)
     shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _refuse_circles(directory: Path, around: frozenset[Path] = frozenset()) -> None:
+    """Refuse a directory that has, by a link, itself inside: a copy would have no end."""
+    real = directory.resolve()
+    if real in around:
+        raise ValueError(f"Path {directory} leads back to {real}, which it is in.")
+    for found in directory.iterdir():
+        if found.is_dir():
+            _refuse_circles(found, around | {real})

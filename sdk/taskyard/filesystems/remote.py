@@ -44,7 +44,11 @@ class RemoteFileSystem(Files):
     _block_type_name: ClassVar[str | None] = "Remote File System"
 
     basepath: str = Field(description="The URL below which files are.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="What is needed to get there.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What is needed to get there.",
+        repr=False,  # often a secret, whatever is said of it, and texts of errors have blocks in them
+    )
 
     @field_validator("basepath")
     @classmethod

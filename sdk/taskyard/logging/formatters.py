@@ -8,6 +8,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from taskyard._missing_features import absent_names
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -102,3 +104,6 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         for word, style in _STATE_STYLES.items():
             text.highlight_regex(rf"\b{word}\(", style)
         return text
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from time import time_ns
-from typing import Any, Final, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from taskyard import settings
 from taskyard._data.runs.records import FlowRun, TaskRun
+from taskyard._missing_features import absent_names
 from taskyard.context import RunContext, current_context, get_run_context
 from taskyard.exceptions import MissingContextError
 from taskyard.logging.formatters import ConsoleHandler
@@ -276,3 +277,6 @@ def in_shown_place(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -
         call(*args, **kwargs)
     else:
         _shown.place.copy().run(call, *args, **kwargs)
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

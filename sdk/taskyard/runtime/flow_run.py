@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from taskyard._missing_features import absent_names
 from taskyard.context import FlowRunContext, TaskRunContext
 
 _READERS: Final[dict[str, tuple[Callable[[FlowRunContext], Any], Callable[[], Any]]]] = {
@@ -29,6 +30,8 @@ _READERS: Final[dict[str, tuple[Callable[[FlowRunContext], Any], Callable[[], An
     "job_variables": (lambda _: None, lambda: None),
     "scheduled_start_time": (lambda context: context.start_time, lambda: datetime.now(UTC)),
 }
+
+_absent: Final = absent_names(__name__)
 
 __all__ = [  # noqa: F822
     "flow_name",
@@ -60,6 +63,10 @@ def _of_task(attribute: str) -> str | None:
 def __getattr__(name: str) -> Any:
     """Read an attribute of the current flow run."""
     if name not in _READERS:
+        from taskyard._prefect_names.small_members import RUNTIME
+
+        if name in RUNTIME:
+            return _absent(name)
         raise AttributeError(f"{__name__} has no attribute '{name}'; it has {', '.join(_READERS)}")
     read, empty = _READERS[name]
     context = FlowRunContext.get()

@@ -7,6 +7,7 @@ They are read when they are asked for; outside of task runs they are empty.
 from collections.abc import Callable
 from typing import Any, Final
 
+from taskyard._missing_features import absent_names
 from taskyard.context import TaskRunContext
 
 _READERS: Final[dict[str, tuple[Callable[[TaskRunContext], Any], Callable[[], Any]]]] = {
@@ -20,6 +21,8 @@ _READERS: Final[dict[str, tuple[Callable[[TaskRunContext], Any], Callable[[], An
     "last_heartbeat_details": (lambda context: context.task_run.last_heartbeat_details, lambda: None),
     "headers": (lambda context: dict(context.headers), dict),
 }
+
+_absent: Final = absent_names(__name__)
 
 __all__ = [  # noqa: F822
     "dynamic_key",
@@ -37,6 +40,10 @@ __all__ = [  # noqa: F822
 def __getattr__(name: str) -> Any:
     """Read an attribute of the current task run."""
     if name not in _READERS:
+        from taskyard._prefect_names.small_members import RUNTIME
+
+        if name in RUNTIME:
+            return _absent(name)
         raise AttributeError(f"{__name__} has no attribute '{name}'; it has {', '.join(_READERS)}")
     read, empty = _READERS[name]
     context = TaskRunContext.get()

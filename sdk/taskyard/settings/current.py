@@ -15,6 +15,7 @@ from typing import Any, Final
 from taskyard._missing_features import with_page
 from taskyard.settings import environment as settings
 from taskyard.settings.models import BOUND, VARIABLES, Settings
+from taskyard_contract.programs.log_levels import log_level
 
 _PREFIX: Final = "TASKYARD_"
 _OLDER: Final[Mapping[str, str]] = {
@@ -139,8 +140,13 @@ _before: dict[str, str | None] = {}
 
 @contextmanager
 def set_variables(said: Mapping[str, str | None]) -> Iterator[None]:
-    """Set variables in a block; None takes one away."""
+    """Set variables in a block; None takes one away.
+
+    Raises:
+        ValueError: One cannot have its value; then nothing is changed.
+    """
     layer = dict(said)
+    _refuse_unwritable(layer)
     with _lock:
         for name in layer:
             _before.setdefault(name, os.environ.get(name))
@@ -152,6 +158,16 @@ def set_variables(said: Mapping[str, str | None]) -> Iterator[None]:
         with _lock:
             _layers[:] = [other for other in _layers if other is not layer]
             _apply(layer)
+
+
+def _refuse_unwritable(said: Mapping[str, str | None]) -> None:
+    """Refuse what would fail in the middle of setting it, with others set already."""
+    for name, value in said.items():
+        if value is not None and "\0" in value:
+            raise ValueError(f"{name} cannot have a null character in it")
+    level = said.get(settings.LOG_LEVEL)
+    if level is not None:
+        log_level({settings.LOG_LEVEL: level})
 
 
 def _apply(names: Iterable[str]) -> None:

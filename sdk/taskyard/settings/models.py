@@ -8,11 +8,11 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from taskyard._missing_features import with_page
+from taskyard._missing_features import absent_names, with_page
 from taskyard.settings import environment as settings
 
 
@@ -103,8 +103,17 @@ class Settings(_Section):
         super().__init__(**{**_read(), **given})
 
     def to_environment_variables(self) -> dict[str, str]:
-        """Return the variables that are set for them, as programs that are started need them."""
-        return dict(settings.variables())
+        """Return the variables that say them, as programs that are started need them."""
+        said = dict(settings.variables())
+        for accessor, bound in BOUND.items():
+            value: Any = self
+            for part in accessor.split("."):
+                value = getattr(value, part)
+            if value != bound.read():  # said where these were made, not by the environment
+                said.pop(bound.variable, None)
+                if value is not None:
+                    said[bound.variable] = bound.written(value)
+        return said
 
 
 class Bound(NamedTuple):
@@ -172,3 +181,6 @@ def _read() -> dict[str, Any]:
         inside = found.setdefault(section, {}) if section else found
         inside[name] = bound.read()
     return found
+
+if not TYPE_CHECKING:  # type checkers would stop checking names
+    __getattr__ = absent_names(__name__)

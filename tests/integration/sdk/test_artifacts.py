@@ -29,6 +29,7 @@ from taskyard.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from taskyard._network.server.kept_documents import KeptDocuments
 from taskyard.client.reading.artifacts import MOST_VERSIONS
 from taskyard.client.schemas.filters import (
     ArtifactFilter,
@@ -246,3 +247,28 @@ def test_the_newest_versions_of_a_key_stay(plane: Plane, key: str) -> None:
             client.delete_artifact(each.id)
     assert Artifact.get(key) is None
     assert create_markdown_artifact("again", key=key) == _newest(key).id
+
+
+def test_a_version_that_is_written_while_the_last_one_is_deleted_stays(
+    plane: Plane, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = create_markdown_artifact("first", key)
+    deleted = KeptDocuments.delete
+
+    def write_before(documents: KeptDocuments, name: str, *args: Any, **options: Any) -> bool:
+        if name == key:
+            monkeypatch.undo()
+            create_markdown_artifact("second", key)
+        return deleted(documents, name, *args, **options)
+
+    monkeypatch.setattr(KeptDocuments, "delete", write_before)
+    with get_client(sync_client=True) as client:
+        client.delete_artifact(first)
+    assert _newest(key).data == "second"
+
+
+def test_a_table_that_has_itself_inside_is_refused(plane: Plane) -> None:
+    table: list[list[Any]] = [[]]
+    table[0].append(table)
+    with pytest.raises(ValueError, match="the table of the artifact is nothing that JSON has"):
+        create_table_artifact(table)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from taskyard.assets import (
     read_assets,
 )
 from taskyard.cache_policies import INPUTS
+from taskyard.context import hydrated_context, serialize_context
 from taskyard.runtime import flow_run
 
 
@@ -325,3 +327,44 @@ def test_a_run_whose_assets_cannot_be_recorded_completes(
 
     assert flow(lambda: make())() == 1
     assert "could not be recorded" in capsys.readouterr().err
+
+
+def test_of_very_many_upstream_assets_the_first_are_recorded(plane: Plane, base: str) -> None:
+    """Else nothing would be: a document has its limits."""
+    needed = [f"{base}{'x' * 400}/{number:04}" for number in range(600)]
+
+    @materialize(f"{base}made", asset_deps=needed)
+    def make() -> None: ...
+
+    @flow
+    def main() -> None:
+        make()
+
+    main()
+    latest = _record(f"{base}made").latest
+    assert latest is not None
+    assert latest.upstream == needed[: len(latest.upstream)]
+    assert 100 < len(latest.upstream) < 200
+    assert len(latest.upstream) + latest.upstream_left_out == 600
+
+
+def test_threads_of_a_task_add_to_what_it_has_made(runner: str, plane: Plane, base: str) -> None:
+    @materialize(f"{base}made")
+    def make() -> None:
+        context = serialize_context()
+
+        def add(number: int) -> None:
+            with hydrated_context(context):
+                add_asset_metadata(f"{base}made", {f"part{number}": number})
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(8)))
+
+    @flow
+    def main() -> None:
+        make()
+
+    main()
+    latest = _record(f"{base}made").latest
+    assert latest is not None
+    assert latest.metadata == {f"part{number}": number for number in range(8)}

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import os
 import pickle
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from taskyard.context import (
 )
 from taskyard.exceptions import MissingContextError
 from taskyard.settings import temporary_settings
+from taskyard.task_engine import run_task
+from taskyard.transactions import get_transaction
 
 OTHER_PROCESS = """
 import asyncio, pickle, sys
@@ -253,3 +256,71 @@ def test_a_client_is_shared_in_a_block(plane: Plane) -> None:
             assert await inner.client.api_healthcheck() is None
 
     asyncio.run(main())
+
+
+def test_who_takes_the_values_of_a_generator_does_not_belong_to_its_run(runner: str) -> None:
+    @task
+    def numbers(count: int) -> Any:
+        for number in range(count):
+            yield number, runtime.flow_run.id
+
+    @task
+    async def later_numbers(count: int) -> Any:
+        for number in range(count):
+            yield number, runtime.flow_run.id
+
+    @flow
+    def main() -> Any:
+        context, own_id = serialize_context(), runtime.flow_run.id
+
+        def take() -> None:
+            values = run_task(numbers, parameters={"count": 3}, context=context)
+            assert next(values) == (0, own_id)
+            assert FlowRunContext.get() is None
+            assert list(values) == [(1, own_id), (2, own_id)]
+            left = run_task(numbers, parameters={"count": 3}, context=context)
+            next(left)
+            left.close()
+
+        async def take_later() -> None:
+            async for _, flow_run_id in run_task(later_numbers, parameters={"count": 2}, context=context):
+                assert flow_run_id == own_id
+                assert FlowRunContext.get() is None
+
+        in_thread(take)
+        in_thread(lambda: asyncio.run(take_later()))
+
+    main()
+
+
+def test_a_thread_has_the_transaction_of_the_task_run_whose_context_it_has(runner: str) -> None:
+    @task
+    def outer() -> bool:
+        context = serialize_context()
+
+        def call() -> Any:
+            with hydrated_context(context):
+                return get_transaction()
+
+        return in_thread(call) is get_transaction()
+
+    @flow
+    def main() -> bool:
+        return outer()
+
+    assert main() is True
+
+
+def test_a_forked_process_has_no_context_of_its_parent(plane: Plane) -> None:
+    """Its connections are not there, so it is another process like others."""
+
+    @flow
+    def main() -> int:
+        context = serialize_context()
+        child = os.fork()
+        if not child:
+            is_foreign = context["flow_run_context"].context is None
+            os._exit(0 if is_foreign else 1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert main() == 0

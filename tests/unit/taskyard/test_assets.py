@@ -8,6 +8,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from pydantic import ValidationError
 
 from taskyard import materialize, task
 from taskyard._engine.assets.records import AssetRecord
@@ -140,3 +141,8 @@ def test_programs_without_assets_pay_one_test() -> None:
         "assert use.begun\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_properties_are_what_can_be_recorded() -> None:
+    with pytest.raises(ValidationError, match="properties of an asset have .* bytes as JSON, at most 65536"):
+        AssetProperties(owners=["o" * 1000] * 70)

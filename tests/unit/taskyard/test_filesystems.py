@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,59 @@ def test_no_half_of_a_file_is_left(
         local.write_path("a", b"new")
     assert local.read_path("a") == b"old"
     assert _tree(tmp_path) == ["base/a"]
+
+
+def test_files_are_for_whom_the_umask_says_and_stay_so(local: LocalFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"1")
+    local.write_path("a", b"1")
+    file = tmp_path / "base/a"
+    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    file.chmod(0o640)
+    local.write_path("a", b"2")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_base_path_that_is_not_there_becomes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names no file"):
+        LocalFileSystem(basepath=str(tmp_path / "later")).write_path("", b"1")
+    assert not (tmp_path / "later").exists()
+
+
+def test_copied_directories_follow_no_links_out_of_the_base_path(
+    local: LocalFileSystem, tmp_path: Path
+) -> None:
+    _made(tmp_path / "here")
+    _made(tmp_path / "base/inside")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/a").write_bytes(b"secret")
+    (tmp_path / "base/inside/file").symlink_to(tmp_path / "secret/a")
+    with pytest.raises(ValueError, match="inside/file leads to .*secret/a, outside of the base path"):
+        local.get_directory("inside", str(tmp_path / "back"))
+    (tmp_path / "base/inside/file").unlink()
+    (tmp_path / "base/other").mkdir()
+    (tmp_path / "base/other/deep").symlink_to(tmp_path / "secret")
+    (tmp_path / "base/inside/sub/c").symlink_to(tmp_path / "base/other")
+    with pytest.raises(ValueError, match="other/deep leads to .*secret, outside of the base path"):
+        local.get_directory("inside", str(tmp_path / "back"))
+    (tmp_path / "base/there").mkdir()
+    (tmp_path / "base/there/a").symlink_to(tmp_path / "secret/a")
+    with pytest.raises(ValueError, match="there/a leads to .*secret/a, outside of the base path"):
+        local.put_directory(str(tmp_path / "here"), "there")
+    assert (tmp_path / "secret/a").read_bytes() == b"secret"
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_directory_with_itself_inside_is_not_copied(local: LocalFileSystem, tmp_path: Path) -> None:
+    _made(tmp_path / "here")
+    (tmp_path / "here/sub/up").symlink_to(tmp_path / "here")
+    with pytest.raises(ValueError, match="sub/up leads back to .*here, which it is in"):
+        local.put_directory(str(tmp_path / "here"), "there")
+    assert not (tmp_path / "base/there").exists()
+
+
+def test_what_is_needed_to_get_there_is_not_shown() -> None:
+    files = RemoteFileSystem(basepath="s3://bucket/a", settings={"key": "k", "secret": "hush"})
+    storage = files.as_storage()
+    assert isinstance(storage, ObjectStorage)
+    assert ("secret_access_key", "hush") in storage.config
+    assert "hush" not in f"{files!r} {files} {storage!r}"

@@ -46,8 +46,9 @@ class Callers:
             if flow is None or not caller_id or owns(session, flow):
                 continue
             caller = runs.get(caller_id)
-            if caller is flow:  # its own code, in a process that it has started
-                places[caller_id] = Place(flow.seq)
+            if caller is flow:
+                if session.caller_run_id == caller_id:  # its own code, in a process that it has started
+                    places[caller_id] = Place(flow.seq)
             elif caller is not None:
                 places[caller_id] = Place(self._book.flow_seq_of(caller))
             else:

@@ -21,8 +21,9 @@ because what is given back is assigned anew without a record; so of two that are
 
 from typing import Final, NamedTuple
 
-from taskyard_contract.errors import PermissionDenied, RunNotFound, TaskyardError
+from taskyard_contract.errors import InvalidRequest, PermissionDenied, RunNotFound, TaskyardError
 from taskyard_contract.ids import format_id
+from taskyard_contract.states import RunKind
 from taskyard_controlplane.domain.machine import accepts_epoch, may_be_assigned
 from taskyard_controlplane.domain.matching import matches
 from taskyard_controlplane.domain.model import Run, Submitter
@@ -115,6 +116,11 @@ def refusal_into(
             f"flow run {format_id(flow_run_id)} has ended or was never submitted; "
             "no further runs can be added to it",
             run_id=flow_run_id,
+        )
+    if int(flow.template.kind) != RunKind.FLOW:
+        return InvalidRequest(
+            f"run '{flow.shown_name}' is no flow run; runs are added to the flow run that a task run is in",
+            field="submit.groups.flow_run_id",
         )
     if owns(session, flow):
         return None

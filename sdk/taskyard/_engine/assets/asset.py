@@ -2,10 +2,11 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
 from taskyard._durable_names import public
@@ -14,7 +15,10 @@ from taskyard.context import TaskRunContext
 LONGEST_KEY: Final = 512
 LONGEST_DESCRIPTION: Final = 2500
 MOST_METADATA_BYTES: Final = 64 * 1024
+MOST_UPSTREAM_BYTES: Final = 64 * 1024
+MOST_PROPERTIES_BYTES: Final = 64 * 1024
 _URI: Final = re.compile("[a-z0-9]+://")
+_lock: Final = threading.Lock()
 _FORBIDDEN: Final = frozenset("\n\r\t\0 #?&%\"'<>[]{}|\\^`")
 
 
@@ -35,6 +39,15 @@ class AssetProperties(BaseModel):
     url: str | None = None
     description: str | None = Field(default=None, max_length=LONGEST_DESCRIPTION)
     owners: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _checked_size(self) -> Self:
+        size = len(json.dumps(self.model_dump(mode="json")))
+        if size > MOST_PROPERTIES_BYTES:
+            raise ValueError(
+                f"the properties of an asset have {size} bytes as JSON, at most {MOST_PROPERTIES_BYTES} are recorded"
+            )
+        return self
 
 
 @public("taskyard.assets")
@@ -113,8 +126,9 @@ def add_asset_metadata(asset: str | Asset, metadata: dict[str, Any]) -> None:
             f"Can only add metadata to assets that are arguments to @materialize, and '{key}' is none of"
             f" those of task '{context.task.name}'"
         )
-    added = metadata_of(context)
-    added[key] = _checked_metadata(key, {**added.get(key, {}), **metadata})
+    with _lock:  # threads of the task may have its context, see `hydrated_context`
+        added = metadata_of(context)
+        added[key] = _checked_metadata(key, {**added.get(key, {}), **metadata})
 
 
 def metadata_of(context: TaskRunContext) -> dict[str, dict[str, Any]]:

@@ -42,7 +42,9 @@ class Materialization:
     materialized_by: str | None = None
     """The tool that did it, as `materialize` was told."""
     upstream: list[str] = field(default_factory=list)
-    """Keys of the assets that it was made of."""
+    """Keys of the assets that it was made of; of very many the first ones, as many as 64 KiB hold."""
+    upstream_left_out: int = 0
+    """How many more there are."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """What `add_asset_metadata` has added."""
     epoch: int = 0

@@ -3,6 +3,7 @@
 Invariant: a run whose work is done does not fail because nothing could be recorded; its log says so then.
 """
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,7 +11,7 @@ from uuid import UUID
 
 from taskyard import settings
 from taskyard._data.runs.state import State
-from taskyard._engine.assets.asset import Asset, metadata_of
+from taskyard._engine.assets.asset import MOST_UPSTREAM_BYTES, Asset, metadata_of
 from taskyard._engine.assets.records import Materialization, note, note_needed
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard.context import TaskRunContext
@@ -80,11 +81,27 @@ def note_killed(task: TaskDefinition[..., Any], flow_run_id: bytes, outcome: pb.
 def _note(task: Any, made: Materialization, metadata: dict[str, dict[str, Any]]) -> None:
     upstream: dict[str, Asset] = {each.key: each for each in task.settings.asset_deps}
     upstream.update((each.key, each) for each in task.upstream_assets)
-    made = replace(made, materialized_by=task.settings.materialized_by, upstream=sorted(upstream))
+    keys = _first_of(sorted(upstream))
+    made = replace(
+        made,
+        materialized_by=task.settings.materialized_by,
+        upstream=keys,
+        upstream_left_out=len(upstream) - len(keys),
+    )
     for asset in task.settings.assets:
         note(asset, replace(made, metadata=metadata.get(asset.key, {})))
     for asset in upstream.values():
         _note_needed(asset)
+
+
+def _first_of(keys: list[str]) -> list[str]:
+    """Return those that fit into what is recorded of a run: else nothing of it would be."""
+    size = 0
+    for index, key in enumerate(keys):
+        size += len(json.dumps(key)) + len(", ")
+        if size > MOST_UPSTREAM_BYTES:
+            return keys[:index]
+    return keys
 
 
 def _note_needed(asset: Asset) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
@@ -117,8 +117,8 @@ class ObjectStorage:
     """A bucket, or a part of one."""
 
     url: str
-    config: tuple[tuple[str, str], ...] = ()
-    """What has to be known to get there, beside what is in the environment."""
+    config: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What has to be known to get there, beside what is in the environment; often a secret."""
 
     @property
     def given(self) -> str:

@@ -67,12 +67,17 @@ class KeptDocuments:
 
         _until_first(attempt)
 
-    def delete(self, name: str) -> bool:
-        """Delete one; returns whether there was one."""
+    def delete(self, name: str, only_if: "Callable[[Document], bool] | None" = None) -> bool:
+        """Delete one; returns whether there was one.
+
+        Args:
+            name: The document.
+            only_if: Called with what is there, and says whether that is to be deleted; by default all is.
+        """
 
         def attempt() -> bool:
             found = self.get(name)
-            if found is not None:
+            if found is not None and (only_if is None or only_if(found)):
                 self._calls.delete_document(self._kind, name, found.version)
             return found is not None
 

@@ -133,8 +133,7 @@ class ArtifactStore:
             return json.dumps([each for each in versions if each != artifact_id]).encode(), b""
 
         self._keys.change(key, decide)
-        if not _versions(self._keys.get(key)):
-            self._keys.delete(key)
+        self._keys.delete(key, only_if=lambda found: not _versions(found))  # else others have written one
 
     def find(
         self, wanted: ArtifactFilter | None, sort: ArtifactSort | None, limit: int | None, offset: int

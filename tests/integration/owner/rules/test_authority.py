@@ -145,6 +145,52 @@ def test_a_session_that_was_opened_in_a_task_run_adds_to_the_flow_run_around_it(
     play(scenario)
 
 
+def test_a_session_that_was_opened_in_the_name_of_a_flow_run_adds_to_that_and_to_no_other() -> None:
+    async def scenario(it: World) -> None:
+        owner, stranger = it.client(), it.client()
+        flow, other = await owner.start_flow(), await stranger.start_flow()
+        [task_run] = await owner.submit(flow=flow, queue="nobody")
+        inside = it.client(caller_run_id=flow)
+        [added] = await inside.submit(flow=flow)
+        [elsewhere] = await inside.submit(flow=other)
+        [claimed] = await stranger.submit(flow=flow, caller=flow)
+        forged = it.client(caller_run_id=b"f" * 16)
+        [made_up] = await forged.submit(flow=flow)
+        in_a_task = it.client(caller_run_id=task_run)
+        [misplaced] = await in_a_task.submit(flow=task_run)
+        [own_misplaced] = await owner.submit(flow=task_run)
+        await it.settle()
+        for client in (owner, stranger, inside, forged, in_a_task):
+            client.receive()
+        assert inside.refused.keys() == {elsewhere}
+        assert it.runs[added].flow is it.runs[flow]
+        for client, run_id in [(inside, elsewhere), (stranger, claimed), (forged, made_up)]:
+            assert client.refused[run_id].error.reason == ErrorReason.PERMISSION_DENIED
+        for client, run_id in [(in_a_task, misplaced), (owner, own_misplaced)]:
+            assert client.refused[run_id].error.reason == ErrorReason.INVALID_REQUEST
+            assert "is no flow run" in client.refused[run_id].message
+
+    play(scenario)
+
+
+def test_a_session_in_the_name_of_a_flow_run_adds_nothing_once_that_has_ended() -> None:
+    async def scenario(it: World) -> None:
+        owner = it.client()
+        flow = await owner.start_flow()
+        inside = it.client(caller_run_id=flow)
+        await owner.send(
+            flow_reports=[sp.FlowReport(run_id=flow, event=FlowEvent.SUCCEEDED.value)],  # type: ignore[arg-type]
+        )
+        await it.settle()
+        assert flow not in it.runs
+        [late] = await inside.submit(flow=flow)
+        inside.receive()
+        assert inside.refused[late].error.reason == ErrorReason.RUN_NOT_FOUND
+        assert "has ended" in inside.refused[late].message
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_task_run_adds_to_its_flow_run_for_a_moment_after_it_has_ended(
     tmp_path: Path, restarted: bool

@@ -139,6 +139,44 @@ def test_a_value_that_cannot_be_is_refused_and_changes_nothing() -> None:
     assert dict(os.environ) == before
 
 
+@pytest.mark.parametrize("wrong", [{"output": "off", "logging.level": "LOUD"}, {"output": "off", "home": "a\0b"}])
+def test_a_value_that_cannot_be_set_leaves_nothing_of_its_block(wrong: dict[str, Any]) -> None:
+    """Blocks before and after are as they were, and so is what they restore."""
+    before, level = dict(os.environ), logging.getLogger("taskyard").level
+    with temporary_settings({"output": "prefixed"}):
+        with pytest.raises(ValueError, match=r"LOUD|null character"), temporary_settings(wrong):
+            pass
+        assert settings.output() == "prefixed"
+    assert dict(os.environ) == before
+    assert logging.getLogger("taskyard").level == level
+
+
+def test_threads_that_change_settings_at_once_leave_what_was_there() -> None:
+    before = dict(os.environ)
+    wrong: list[str] = []
+
+    def change(name: str) -> None:
+        for _ in range(200):
+            with temporary_settings({"output": name, "logging.level": "ERROR"}):
+                if settings.output() not in ("off", "prefixed") or settings.log_level() != logging.ERROR:
+                    wrong.append(settings.output())
+
+    threads = [threading.Thread(target=change, args=[name]) for name in ("off", "prefixed") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (wrong, dict(os.environ)) == ([], before)
+
+
+def test_variables_say_what_was_given_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_OUTPUT", "off")
+    monkeypatch.setenv("TASKYARD_SERVER", "127.0.0.1:1")
+    given = Settings(output="prefixed", api={"url": None}, progress=False)
+    found = given.to_environment_variables()
+    assert found == {"TASKYARD_OUTPUT": "prefixed", "TASKYARD_PROGRESS": "off"}
+
+
 def test_a_section_that_is_not_there_says_which_are() -> None:
     with pytest.raises(AttributeError, match=r"no setting 'server' here; there are: home, api.*coming-from"):
         get_current_settings().server  # noqa: B018

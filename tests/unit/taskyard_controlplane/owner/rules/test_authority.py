@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from taskyard_api.v1 import agent_service_pb2 as ap
-from taskyard_contract.errors import PermissionDenied, RunNotFound
+from taskyard_contract.errors import InvalidRequest, PermissionDenied, RunNotFound
 from taskyard_contract.states import RunKind, RunState
 from taskyard_controlplane.domain.model import AgentIdentity, Run, Template
 from taskyard_controlplane.domain.succession import Succession
@@ -162,3 +162,10 @@ def test_a_flow_run_takes_runs_of_its_session_and_of_sessions_inside_its_task_ru
         assert isinstance(refusal_into(other, flow.run_id, flow, elsewhere), PermissionDenied)
     assert refusal_into(one, flow.run_id, flow, Place(flow.seq, long_ended=True)) is None
     assert isinstance(refusal_into(one, b"g" * 16, None, None), RunNotFound)
+
+
+def test_nothing_is_added_to_a_task_run_whoever_asks_for_it() -> None:
+    one = session(b"1")
+    made = run(of=one)
+    assert isinstance(refusal_into(one, made.run_id, made, None), InvalidRequest)
+    assert isinstance(refusal_into(session(b"2"), made.run_id, made, Place(made.seq)), InvalidRequest)
