@@ -79,7 +79,7 @@ def run_task_sync(
     as_state = return_type == "state"
     with hydrated_context(context):
         identity = identity_of(task_run_id, task_run)
-        return call_sync(task, args, kwargs, wait_for, as_state, place_of_calls, identity)
+        return call_sync(task, args, kwargs, wait_for, as_state, place_of_calls, identity, now=True)
 
 
 def run_task_async(
@@ -99,7 +99,7 @@ def run_task_async(
     async def run() -> Any:
         with hydrated_context(context):
             identity = identity_of(task_run_id, task_run)
-            return await call_async(task, args, kwargs, wait_for, as_state, place_of_calls, identity)
+            return await call_async(task, args, kwargs, wait_for, as_state, place_of_calls, identity, now=True)
 
     return run()
 
@@ -117,7 +117,7 @@ def run_generator_task_sync(
     """Execute a run of a task of a generator while its values are taken; see `run_task`."""
     args, kwargs = _arguments(task, parameters)
     _refuse_identity(task, task_run_id, task_run)
-    call = partial(call_generator, task, args, kwargs, wait_for, False, place_of_generators)
+    call = partial(call_generator, task, args, kwargs, wait_for, False, place_of_generators, now=True)
     return (yield from call() if context is None else _generate_in(context, call))
 
 
@@ -134,7 +134,7 @@ async def run_generator_task_async(
     """Execute a run of a task of an asynchronous generator while its values are taken; see `run_task`."""
     args, kwargs = _arguments(task, parameters)
     _refuse_identity(task, task_run_id, task_run)
-    call = partial(call_generator, task, args, kwargs, wait_for, False, place_of_generators)
+    call = partial(call_generator, task, args, kwargs, wait_for, False, place_of_generators, now=True)
     async with aclosing(call() if context is None else _generate_in_async(context, call)) as values:
         async for value in values:
             yield value

@@ -204,3 +204,16 @@ def test_run_flow_does_what_calling_does(plane: Plane) -> None:
     assert asyncio.run(run_flow(doubled_later, parameters={"x": 3})) == 6
     with pytest.raises(NotSupported, match=r"flow_run of taskyard\.flow_engine cannot be used"):
         run_flow_async(doubled_later, flow_run=object())
+
+
+def test_run_task_executes_also_where_calls_give_futures(runner: str) -> None:
+    @flow(task_calls="future")
+    async def main() -> Any:
+        run = await add.create_local_run(parameters={"x": 1})
+        found = run_task(add, task_run=run, parameters={"x": 1})
+        later = await run_task(add_later, parameters={"x": 1})
+        return found, str(run.id), later[0], list(run_task(numbers, parameters={"count": 3}))
+
+    found, run_id, later, values = asyncio.run(main())
+    assert found[:2] == (2, run_id)
+    assert (later, values) == (2, [0, 1, 2])

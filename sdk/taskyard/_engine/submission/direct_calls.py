@@ -37,10 +37,11 @@ def call_sync(
     return_state: bool,
     place: Place,
     identity: Identity | None = None,
+    now: bool = False,
 ) -> Any:
-    """Call a task and wait in this thread."""
+    """Call a task and wait in this thread; `now`: also where calls give futures."""
     scope = _looked_at(place)
-    if scope.call_gives_future:
+    if scope.call_gives_future and not now:
         return _future_of_call(task, scope, args, kwargs, wait_for, return_state)
     future = ended_call(task, scope, args, kwargs, wait_for, identity)
     transaction = transaction_here()
@@ -94,13 +95,17 @@ def call_async(
     return_state: bool,
     place: Place,
     identity: Identity | None = None,
+    now: bool = False,
 ) -> Coroutine[Any, Any, Any]:
-    """Call a task of a coroutine function; the run is submitted when the coroutine is awaited."""
+    """Call a task of a coroutine function; the run is submitted when the coroutine is awaited.
+
+    See `call_sync`.
+    """
     task.signature.check(args, kwargs)
 
     async def call() -> Any:
         scope = _looked_at(place)
-        if scope.call_gives_future:
+        if scope.call_gives_future and not now:
             future = submit_call(task, scope, args, kwargs, wait_for)
             return await future.await_state() if return_state else future
         future = submit_one(task, scope, args, kwargs, wait_for, at_once=True, identity=identity)
@@ -128,16 +133,17 @@ def call_generator(
     wait_for: object,
     return_state: bool,
     place: Place,
+    now: bool = False,
 ) -> Any:
     """Call a task of a generator function, which is executed while the caller iterates.
 
-    Where calls give futures it is submitted like any task, and its result is the list of its values.
+    Where calls give futures it is submitted like any task, and its result is the list of its values; not `now`.
 
     Raises:
         ValueError: `return_state` is set; a generator has no state to return.
     """
     around = current_scope()
-    if around is not None and around.call_gives_future:
+    if around is not None and around.call_gives_future and not now:
         return _future_of_call(task, around, args, kwargs, wait_for, return_state)
     if return_state:
         raise ValueError(
