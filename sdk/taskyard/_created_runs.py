@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from pydantic import PrivateAttr
+
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
@@ -28,6 +30,7 @@ class CreatedTaskRun(TaskRun):
 
     dynamic_key: str
     """Its number among the runs of its task."""
+    _is_executed: bool = PrivateAttr(default=False)
 
 
 def created(
@@ -79,9 +82,19 @@ async def submitted(
 
 
 def identity_of(task_run_id: UUID | None, task_run: Any) -> Identity | None:
-    """Return what a run is to be submitted as; None for what every call makes anew."""
+    """Return what a run is to be submitted as; None for what every call makes anew.
+
+    Raises:
+        ConfigurationError: The run was executed before, or its id has another form.
+    """
     if task_run is None:
         return None if task_run_id is None else Identity(_checked(task_run_id).bytes, None)
+    if isinstance(task_run, CreatedTaskRun):
+        if task_run._is_executed:  # the control plane takes an id once, and its end is told once
+            raise ConfigurationError(
+                f"the run '{task_run.name}' was executed before; make another one for another call"
+            )
+        task_run._is_executed = True
     number = getattr(task_run, "dynamic_key", "")
     run_id = _checked(task_run_id or task_run.id)
     return Identity(run_id.bytes, int(number) if str(number).isdigit() else None)

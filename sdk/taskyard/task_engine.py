@@ -99,7 +99,9 @@ def run_task_async(
     async def run() -> Any:
         with hydrated_context(context):
             identity = identity_of(task_run_id, task_run)
-            return await call_async(task, args, kwargs, wait_for, as_state, place_of_calls, identity, now=True)
+            return await call_async(
+                task, args, kwargs, wait_for, as_state, place_of_calls, identity, now=True
+            )
 
     return run()
 

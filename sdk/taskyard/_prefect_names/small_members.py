@@ -3,7 +3,7 @@
 from typing import Final
 
 from taskyard._prefect_names import reasons
-from taskyard._prefect_names.reasons import here, moved
+from taskyard._prefect_names.reasons import here
 
 EXCEPTIONS: Final = {
     **dict.fromkeys(["PrefectException", "PrefectError"], here("TaskyardException")),
@@ -27,7 +27,8 @@ EXCEPTIONS: Final = {
     "PrefectImportError": "it is ImportError here",
     **dict.fromkeys(
         ["ObjectLimitReached", "ObjectUnsupported"],
-        "nothing here is limited in number, or needs a subscription; StorageFull is raised when the disk is full",
+        "nothing here is limited in number, or needs a subscription; StorageFull is raised when disks are"
+        " full",
     ),
     "BlockMissingCapabilities": "a block without a method raises AttributeError, as all objects do",
     "ProtectedBlockError": "no block is protected: every one that is stored can be deleted",

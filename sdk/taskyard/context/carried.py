@@ -101,7 +101,7 @@ class _SameTaskRun(TaskRunContext):
         self._first = first
 
     @property
-    def asset_metadata(self) -> Any:  # type: ignore[override]  # an attribute there
+    def asset_metadata(self) -> Any:  # an attribute there
         return self._first.asset_metadata
 
     @asset_metadata.setter
@@ -109,7 +109,7 @@ class _SameTaskRun(TaskRunContext):
         self._first.asset_metadata = added
 
     @property
-    def own_transaction(self) -> Any:  # type: ignore[override]  # an attribute there
+    def own_transaction(self) -> Any:  # an attribute there
         return self._first.own_transaction
 
     @own_transaction.setter

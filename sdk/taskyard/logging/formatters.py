@@ -105,5 +105,6 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
             text.highlight_regex(rf"\b{word}\(", style)
         return text
 
+
 if not TYPE_CHECKING:  # type checkers would stop checking names
     __getattr__ = absent_names(__name__)

@@ -278,5 +278,6 @@ def in_shown_place(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -
     else:
         _shown.place.copy().run(call, *args, **kwargs)
 
+
 if not TYPE_CHECKING:  # type checkers would stop checking names
     __getattr__ = absent_names(__name__)

@@ -182,5 +182,6 @@ def _read() -> dict[str, Any]:
         inside[name] = bound.read()
     return found
 
+
 if not TYPE_CHECKING:  # type checkers would stop checking names
     __getattr__ = absent_names(__name__)

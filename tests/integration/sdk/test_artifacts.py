@@ -10,6 +10,7 @@ import pytest
 from support.plane_and_agent import Plane
 
 from taskyard import flow, get_client, task
+from taskyard._network.server.kept_documents import KeptDocuments
 from taskyard.artifacts import (
     Artifact,
     ImageArtifact,
@@ -29,7 +30,6 @@ from taskyard.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from taskyard._network.server.kept_documents import KeptDocuments
 from taskyard.client.reading.artifacts import MOST_VERSIONS
 from taskyard.client.schemas.filters import (
     ArtifactFilter,

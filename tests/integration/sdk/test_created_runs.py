@@ -217,3 +217,14 @@ def test_run_task_executes_also_where_calls_give_futures(runner: str) -> None:
     found, run_id, later, values = asyncio.run(main())
     assert found[:2] == (2, run_id)
     assert (later, values) == (2, [0, 1, 2])
+
+
+def test_a_run_is_executed_once(runner: str) -> None:
+    @flow
+    async def main() -> None:
+        run = await add.create_local_run(parameters={"x": 1})
+        run_task(add, task_run=run, parameters={"x": 1})
+        with pytest.raises(ConfigurationError, match=r"'add-0' was executed before"):
+            run_task(add, task_run=run, parameters={"x": 1})
+
+    asyncio.run(main())

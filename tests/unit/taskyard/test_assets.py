@@ -144,5 +144,5 @@ def test_programs_without_assets_pay_one_test() -> None:
 
 
 def test_properties_are_what_can_be_recorded() -> None:
-    with pytest.raises(ValidationError, match="properties of an asset have .* bytes as JSON, at most 65536"):
+    with pytest.raises(ValidationError, match=r"properties of an asset have .* bytes as JSON, at most 65536"):
         AssetProperties(owners=["o" * 1000] * 70)

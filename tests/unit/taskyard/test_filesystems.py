@@ -249,17 +249,17 @@ def test_copied_directories_follow_no_links_out_of_the_base_path(
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/a").write_bytes(b"secret")
     (tmp_path / "base/inside/file").symlink_to(tmp_path / "secret/a")
-    with pytest.raises(ValueError, match="inside/file leads to .*secret/a, outside of the base path"):
+    with pytest.raises(ValueError, match=r"inside/file leads to .*secret/a, outside of the base path"):
         local.get_directory("inside", str(tmp_path / "back"))
     (tmp_path / "base/inside/file").unlink()
     (tmp_path / "base/other").mkdir()
     (tmp_path / "base/other/deep").symlink_to(tmp_path / "secret")
     (tmp_path / "base/inside/sub/c").symlink_to(tmp_path / "base/other")
-    with pytest.raises(ValueError, match="other/deep leads to .*secret, outside of the base path"):
+    with pytest.raises(ValueError, match=r"other/deep leads to .*secret, outside of the base path"):
         local.get_directory("inside", str(tmp_path / "back"))
     (tmp_path / "base/there").mkdir()
     (tmp_path / "base/there/a").symlink_to(tmp_path / "secret/a")
-    with pytest.raises(ValueError, match="there/a leads to .*secret/a, outside of the base path"):
+    with pytest.raises(ValueError, match=r"there/a leads to .*secret/a, outside of the base path"):
         local.put_directory(str(tmp_path / "here"), "there")
     assert (tmp_path / "secret/a").read_bytes() == b"secret"
     assert not (tmp_path / "back").exists()
@@ -268,7 +268,7 @@ def test_copied_directories_follow_no_links_out_of_the_base_path(
 def test_a_directory_with_itself_inside_is_not_copied(local: LocalFileSystem, tmp_path: Path) -> None:
     _made(tmp_path / "here")
     (tmp_path / "here/sub/up").symlink_to(tmp_path / "here")
-    with pytest.raises(ValueError, match="sub/up leads back to .*here, which it is in"):
+    with pytest.raises(ValueError, match=r"sub/up leads back to .*here, which it is in"):
         local.put_directory(str(tmp_path / "here"), "there")
     assert not (tmp_path / "base/there").exists()
 

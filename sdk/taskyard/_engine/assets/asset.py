@@ -45,7 +45,8 @@ class AssetProperties(BaseModel):
         size = len(json.dumps(self.model_dump(mode="json")))
         if size > MOST_PROPERTIES_BYTES:
             raise ValueError(
-                f"the properties of an asset have {size} bytes as JSON, at most {MOST_PROPERTIES_BYTES} are recorded"
+                f"the properties of an asset have {size} bytes as JSON, at most {MOST_PROPERTIES_BYTES} are"
+                " recorded"
             )
         return self
 

@@ -137,7 +137,8 @@ def call_generator(
 ) -> Any:
     """Call a task of a generator function, which is executed while the caller iterates.
 
-    Where calls give futures it is submitted like any task, and its result is the list of its values; not `now`.
+    Where calls give futures it is submitted like any task, and its result is the list of its
+    values; not `now`.
 
     Raises:
         ValueError: `return_state` is set; a generator has no state to return.

@@ -139,7 +139,9 @@ def test_a_value_that_cannot_be_is_refused_and_changes_nothing() -> None:
     assert dict(os.environ) == before
 
 
-@pytest.mark.parametrize("wrong", [{"output": "off", "logging.level": "LOUD"}, {"output": "off", "home": "a\0b"}])
+@pytest.mark.parametrize(
+    "wrong", [{"output": "off", "logging.level": "LOUD"}, {"output": "off", "home": "a\0b"}]
+)
 def test_a_value_that_cannot_be_set_leaves_nothing_of_its_block(wrong: dict[str, Any]) -> None:
     """Blocks before and after are as they were, and so is what they restore."""
     before, level = dict(os.environ), logging.getLogger("taskyard").level
