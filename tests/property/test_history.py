@@ -22,6 +22,8 @@ from taskyard_controlplane.owner.rules.telling import Telling
 from taskyard_controlplane.owner.timers import Timers
 from taskyard_controlplane.storage.interface import EndedRow, EventRow
 
+# All but what changes the row of an end that is recorded: see `owner.serving.resuming`.
+EVENTS = [event for event in RunEvent if event is not RunEvent.RESUMED]
 # Derived states: recovery finds out again whether the run is queued, assigned or waiting.
 DERIVED = {RunState.PENDING, RunState.READY, RunState.ASSIGNED, RunState.RUNNING, RunState.AWAITING_CACHE}
 
@@ -55,7 +57,7 @@ def settle(run: Run, history: list[RunEvent]) -> OpenCommit:
     st.integers(0, 3),
     st.integers(0, 3),
     st.sampled_from([(), (0.0, 4.0), (2.0,)]),
-    st.lists(st.sampled_from(list(RunEvent)), max_size=40),
+    st.lists(st.sampled_from(EVENTS), max_size=40),
 )
 def test_fold_of_history_is_the_record(
     kind: RunKind, retries: int, infra: int, delays: tuple[float, ...], history: list[RunEvent]
@@ -81,7 +83,7 @@ def test_fold_of_history_is_the_record(
         assert due_us is not None
 
 
-@given(st.lists(st.sampled_from(list(RunEvent)), max_size=40))
+@given(st.lists(st.sampled_from(EVENTS), max_size=40))
 def test_attempts_in_the_history_never_fall(history: list[RunEvent]) -> None:
     template = Template(1, b"", b"", name="t", max_retries=3, max_infra_retries=3, delays=(1.0,))
     run = Run(7, b"r" * 16, template, RunState.PENDING, None, None, None, 0, 0)

@@ -240,7 +240,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         self.attributed: list[Any] = []
         self.builtins: set[str] = set()
         self._inside: set[CodeType] = set()
-        self._globals: dict[str, _Globals] = {}
+        self._globals: dict[str, module_names.Globals] = {}
         self._named: dict[int, str] | None = None
         self._cells: dict[int, tuple[str, int]] | None = None
 
@@ -248,7 +248,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         kind = type(obj)
         if kind is CodeType:
             return self._code(obj)
-        if kind is _Globals:
+        if kind is module_names.Globals:
             return durable_names.globals_of, (obj.module, obj.names) if obj.names else (obj.module,)
         if kind is CellType and id(obj) in self._shared_cells():
             self.names.add(self._shared_cells()[id(obj)][0])
@@ -368,7 +368,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         if cells and self._shared_cells():  # else cloudpickle makes each of them anew
             own = zip(func.__closure__ or (), cells, strict=True)
             cells = tuple(cell if id(cell) in self._shared_cells() else new for cell, new in own)
-        where = self._globals.setdefault(module, _Globals(module))
+        where = self._globals.setdefault(module, module_names.Globals(module))
         if module == MAIN:
             namespace = func.__globals__
             used = cloudpickle.cloudpickle._extract_code_globals(func.__code__)
@@ -380,7 +380,7 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
             if not self.is_code:  # nobody asks later what was wished
                 named = {name for name in disguised if _can_travel(namespace[name], name)}
                 self.names |= named
-                where = _Globals(module, tuple(sorted(set(used) & namespace.keys() | named)))
+                where = module_names.Globals(module, tuple(sorted(set(used) & namespace.keys() | named)))
             self.wished |= module_names.names_in_texts(func.__annotations__, namespace) | disguised
         slots["__globals__"] = {}
         return make, (code, where, *others, cells), (state, slots), *rest
@@ -391,13 +391,6 @@ class Travelling(cloudpickle.CloudPickler):  # type: ignore[misc]  # its package
         self._inside.update(code_lines.inner_codes(code))
         arguments = tuple(map(ordering.ordered, _arguments_of(code)))
         return durable_names.code, (arguments, code.co_filename, lines)
-
-
-class _Globals(NamedTuple):
-    """Stands for the globals of a module, and for names that have to be there."""
-
-    module: str
-    names: tuple[str, ...] = ()
 
 
 def _arguments_of(code: CodeType) -> tuple[Any, ...]:

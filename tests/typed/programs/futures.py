@@ -25,7 +25,8 @@ def waits() -> None:
         assert_type(ended.result(), int)
     assert_type(wait(futures).not_done, set[Future[int]])
     both: TaskyardFuture[int] = futures[0]
-    assert_type(both.wait(), State[int] | None)
+    assert_type(both.wait(), State[int])
+    assert_type(both.wait(1), State[int] | None)
     assert_type(FutureList(futures).result(), list[int])
     futures[0].add_done_callback(said)
     futures[0].add_done_callback(said_of_text)  # E: mypy(arg-type) pyright(reportArgumentType)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from inspect import CO_OPTIMIZED
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from taskyard_contract.code_lines import inner_codes
 from taskyard_contract.world.main_module import MAIN, own_name
@@ -86,6 +86,13 @@ def module_with(namespace: dict[str, Any]) -> str | None:
     if not isinstance(module, ModuleType) or vars(module) is not namespace or not is_importable(module):
         return None
     return name
+
+
+class Globals(NamedTuple):
+    """Stands for the globals of a module, and for names that have to be there, in what is being pickled."""
+
+    module: str
+    names: tuple[str, ...] = ()
 
 
 def names_in_texts(annotations: dict[str, Any], namespace: dict[str, Any]) -> set[str]:

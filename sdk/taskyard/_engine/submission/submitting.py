@@ -6,7 +6,7 @@ runs exists.
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from taskyard._data.runs.state import State
 from taskyard._engine.assets.in_use import use
@@ -18,19 +18,21 @@ from taskyard._engine.submission.arguments import add_order, check_upstream, off
 from taskyard._engine.submission.large_values import LargeValues
 from taskyard._engine.submission.mapping import Expansion
 from taskyard._engine.submission.packing import SMALL_BYTES, packed
-from taskyard._engine.submission.ports import Arguments
+from taskyard._engine.submission.ports import Arguments, EarlierRuns
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.speaking import say_submitted
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
 from taskyard._network.session.run_groups import RunGroup, Upstream
-from taskyard.context import transaction_here
+from taskyard.context import current_transaction, transaction_here
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import IN_MAIN, dumps_apart, names_in
 from taskyard_contract.references import begin_collecting
 from taskyard_contract.states import UpstreamKind
 from taskyard_contract.values.layout import LaidOut
+
+_NONE: Final[Any] = None
 
 
 class Called(NamedTuple):
@@ -83,30 +85,30 @@ def submit_one(
         NotPicklable, PayloadTooLarge: They cannot travel to another process, or upstream runs are too many.
     """
     task.signature.check(args, kwargs)
-    call = args, kwargs
-    task, hooked, transaction, carried = _called(task, scope, call, wait_for)
-    names, key = set[str](), None
+    call, session, key = (args, kwargs), scope.session, None
+    names: set[str] = set()
+    is_plain = scope.inherited is None and not use.begun and current_transaction() is None  # nearly always
+    parts_of_call = (task, task, _NONE, _NONE) if is_plain else _called(task, scope, call, wait_for)
+    task, hooked, transaction, carried = parts_of_call
     if scope.earlier is not None:
-        is_new = lazy or transaction is not None
-        key, found = scope.earlier.look(task, scope, call, wait_for, is_new)
+        key, found = _look(
+            scope.earlier, task, scope, call, wait_for, lazy or transaction is not None, carried
+        )
         if found is not None:
-            if carried and not scope.earlier.is_plan:
-                _note_assets(task, scope, [found], carried)
             return found
-    run_id = new_id() if identity is None else identity.run_id
-    future: Future[Any] = Future(run_id, scope) if task.reading is None else future_of(task, run_id, scope)
+    future = future_of(task, new_id() if identity is None else identity.run_id, scope)
     data, upstream, cache_key, extra = packed(task, scope, future, call, direct, names)
-    group = group_of(task, scope, scope.session, names)
-    if scope.known is not None or wait_for is not None or upstream:
+    group = group_of(task, scope, session, names)
+    if upstream or wait_for is not None or (scope.known is not None and scope.known.known):
         _complete(upstream, task.name, scope, call, wait_for)
     if scope.kept_futures is not None:
         scope.kept_futures.append(future)
-    ordinal = _ordinal_of(task, scope, identity)
+    ordinal = scope.take_ordinals(task.task_key) if identity is None else _ordinal_of(task, scope, identity)
     if carried:
         _note_assets(task, scope, [future], carried)
     # Before the run: what it does can be undone by somebody else from its first moment on.
     parts = () if transaction is None else transaction.parts_of(hooked, (future,), cache_key, lazy)
-    scope.session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
+    session.submit(group, future, data, ordinal, upstream, None if lazy else cache_key, extra)
     for part in parts:
         transaction.follow(part)
     if key is not None and scope.earlier is not None:
@@ -114,6 +116,22 @@ def submit_one(
     if scope.speaks:
         _say(task, extra, ordinal, direct or at_once)
     return future
+
+
+def _look(
+    earlier: EarlierRuns,
+    task: TaskDefinition[..., Any],
+    scope: Scope,
+    call: Arguments,
+    wait_for: object,
+    is_new: bool,
+    carried: Any,
+) -> tuple[Any, Future[Any] | None]:
+    """Return what a call was before, as `EarlierRuns.look` does."""
+    key, found = earlier.look(task, scope, call, wait_for, is_new)
+    if found is not None and carried and not earlier.is_plan:
+        _note_assets(task, scope, [found], carried)
+    return key, found
 
 
 def _say(task: TaskDefinition[..., Any], extra: Any, ordinal: int, at_once: bool) -> None:
@@ -220,11 +238,9 @@ def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[F
     return [future_of(task, run_id, scope) for run_id in new_ids(count)]
 
 
-def _ordinal_of(task: TaskDefinition[..., Any], scope: Scope, identity: Identity | None) -> int:
+def _ordinal_of(task: TaskDefinition[..., Any], scope: Scope, identity: Identity) -> int:
     """Return the number of a run: that which it was made with, or the next one."""
-    if identity is None or identity.ordinal is None:
-        return scope.take_ordinals(task.task_key)
-    return identity.ordinal
+    return scope.take_ordinals(task.task_key) if identity.ordinal is None else identity.ordinal
 
 
 def _complete(upstream: Upstream, name: str, scope: Scope, call: Arguments, wait_for: object) -> None:
