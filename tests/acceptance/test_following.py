@@ -1,10 +1,12 @@
 """Runs and logs that are followed from a command line, while the server is stopped and started again."""
 
+import os
 import queue
 import signal
 import socket
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from support.programs import Program, Stage, eventually
@@ -70,6 +72,17 @@ class Steps:
         return self._came.get(timeout=30)
 
 
+def _is_connected(program: Program, address: str) -> bool:
+    """Say whether a program has a connection to a server: only one that had one waits for its return."""
+    own = {os.readlink(link) for link in Path(f"/proc/{program.process.pid}/fd").iterdir()}
+    port = f":{int(address.rpartition(':')[2]):04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(
+        remote.endswith(port) and state == "01" and f"socket:[{inode}]" in own
+        for _, _, remote, state, *_, inode in (line.split()[:10] for line in lines)
+    )
+
+
 def test_a_log_and_a_run_are_followed_over_a_restart_of_the_server(stage: Stage, address: str):
     server, program, flow = _begin(stage, address)
     log = stage.start("run", "logs", flow, "--follow", "--json")
@@ -78,6 +91,7 @@ def test_a_log_and_a_run_are_followed_over_a_restart_of_the_server(stage: Stage,
     assert steps.next() == "step 0 begins"
     _let_go(stage, 0)
     assert [steps.next() for _ in range(2)] == ["step 0 ends", "step 1 begins"]
+    eventually(lambda: _is_connected(waiting, address), "the program that waits is connected")
     server.end()
     _let_go(stage, 1)
     stage.serve("--database", f"sqlite:///{stage.home}/server.db", listen=address)
