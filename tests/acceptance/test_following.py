@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,13 @@ class Steps:
 
 def _is_connected(program: Program, address: str) -> bool:
     """Say whether a program has a connection to a server: only one that had one waits for its return."""
-    own = {os.readlink(link) for link in Path(f"/proc/{program.process.pid}/fd").iterdir()}
+    own = set()
+    for link in Path(f"/proc/{program.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            own.add(os.readlink(link))
     port = f":{int(address.rpartition(':')[2]):04X}"
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    tables = (Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    lines = [line for table in tables for line in table.splitlines()[1:]]
     return any(
         remote.endswith(port) and state == "01" and f"socket:[{inode}]" in own
         for _, _, remote, state, *_, inode in (line.split()[:10] for line in lines)
