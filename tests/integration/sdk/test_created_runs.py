@@ -11,7 +11,7 @@ from support.plane_and_agent import Plane
 
 from taskyard import flow, runtime, tags, task
 from taskyard.context import serialize_context
-from taskyard.exceptions import ConfigurationError, NotSupported, ParameterBindError
+from taskyard.exceptions import ConfigurationError, NotSupported, ParameterBindError, RunExists
 from taskyard.flow_engine import run_flow, run_flow_async, run_flow_sync
 from taskyard.settings import temporary_settings
 from taskyard.task_engine import run_generator_task_sync, run_task, run_task_async, run_task_sync
@@ -228,3 +228,17 @@ def test_a_run_is_executed_once(runner: str) -> None:
             run_task(add, task_run=run, parameters={"x": 1})
 
     asyncio.run(main())
+
+
+@pytest.mark.usefixtures("runner")
+def test_an_id_is_that_of_one_run() -> None:
+    async def both(run_id: UUID) -> list[Any]:
+        calls = (run_task_async(add_later, task_run_id=run_id, parameters={"x": x}) for x in (1, 2))
+        return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+
+    run_id = UUID(bytes=new_id())
+    found = asyncio.run(both(run_id))
+    assert [type(one) for one in found] == [tuple, RunExists]
+    assert found[0] == (2, str(run_id))
+    with pytest.raises(RunExists, match="was submitted before; make a new id"):
+        run_task_sync(add, task_run_id=run_id, parameters={"x": 3})

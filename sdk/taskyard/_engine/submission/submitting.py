@@ -24,7 +24,9 @@ from taskyard._engine.submission.speaking import say_submitted
 from taskyard._engine.submission.templates import group_of
 from taskyard._engine.world.seen import look_now
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
+from taskyard._network.session.refusals import already_submitted
 from taskyard._network.session.run_groups import RunGroup, Upstream
+from taskyard._network.session.session import Session
 from taskyard.context import current_transaction, transaction_here
 from taskyard_contract.id_factory import new_id, new_ids
 from taskyard_contract.pickling import IN_MAIN, dumps_apart, names_in
@@ -96,7 +98,7 @@ def submit_one(
         )
         if found is not None:
             return found
-    future = future_of(task, new_id() if identity is None else identity.run_id, scope)
+    future = future_of(task, new_id() if identity is None else _unused(identity.run_id, session), scope)
     data, upstream, cache_key, extra = packed(task, scope, future, call, direct, names)
     group = group_of(task, scope, session, names)
     if upstream or wait_for is not None or (scope.known is not None and scope.known.known):
@@ -236,6 +238,17 @@ def _futures(task: TaskDefinition[..., Any], scope: Scope, count: int) -> list[F
     if task.reading is None:
         return [Future(run_id, scope) for run_id in new_ids(count)]
     return [future_of(task, run_id, scope) for run_id in new_ids(count)]
+
+
+def _unused(run_id: bytes, session: Session) -> bytes:
+    """Return an id that a caller gave.
+
+    Raises:
+        RunExists: There is a run of this id, which has not ended.
+    """
+    if session.unended(run_id) is not None:
+        raise already_submitted(run_id)
+    return run_id
 
 
 def _ordinal_of(task: TaskDefinition[..., Any], scope: Scope, identity: Identity) -> int:

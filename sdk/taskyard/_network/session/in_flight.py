@@ -32,7 +32,7 @@ from taskyard._network.session.decisions import Decision, Decisions
 from taskyard._network.session.ends import Ends
 from taskyard._network.session.log_outbox import LogOutbox
 from taskyard._network.session.outbox import IDS_PER_FRAME, MOST_BYTES, EndRequest, Outbox, end_requests
-from taskyard._network.session.refusals import Refusals, read_refusals
+from taskyard._network.session.refusals import Refusals, already_submitted, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.said import Said
 from taskyard._network.session.tally import Tally, oldest
@@ -110,8 +110,8 @@ class InFlight:
         """
         if self.fatal is not None:
             raise self.fatal
-        run_id = run.run_id
-        self._outstanding[run_id] = run
+        if self._outstanding.setdefault(run_id := run.run_id, run) is not run:
+            raise already_submitted(run_id)
         try:
             self._outbox.add_run(key, run_id, args, ordinal, upstream, cache_key, extra)
         except BaseException:  # an interrupt, or the cancellation of a flow

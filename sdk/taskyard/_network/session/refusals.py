@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from taskyard_api.v1 import session_service_pb2 as pb
-from taskyard_contract.errors import BY_REASON, Overloaded, RunNotFound, TaskyardError
+from taskyard_contract.errors import BY_REASON, Overloaded, RunExists, RunNotFound, TaskyardError
+from taskyard_contract.ids import format_id
 
 
 class Refusals(NamedTuple):
@@ -49,4 +50,11 @@ def error_of(refused: pb.RefusedRun) -> TaskyardError:
         limit=detail.limit,
         retry_after=detail.retry_after_ms / 1000,
         address=detail.address,
+    )
+
+
+def already_submitted(run_id: bytes) -> RunExists:
+    """Return the error of a run whose id another one has that has not ended."""
+    return RunExists(
+        f"run {format_id(run_id)} was submitted before; make a new id for every run", run_id=run_id
     )
