@@ -6,6 +6,7 @@ the flow run ends; when the program is killed the scheduler, which sees its clie
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,6 +19,8 @@ from taskyard.exceptions import TaskyardError
 from taskyard.logging import get_logger
 
 JOINING_SECONDS: Final = 0.1
+LISTENING: Final = "listening"
+LISTENING_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 1.0
 """How often the program looks whether its connection is another one."""
 
@@ -31,7 +34,7 @@ def agents_on(client: Client, ordered: Ordered) -> Iterator[None]:
     """
     queue = ordered.order.queue
     topic = f"taskyard-{queue}"
-    client.subscribe_topic(topic, lambda event: _hear(ordered, event[1]))
+    _listen(client, ordered, topic)
     _register(client, ordered, topic)
     leaving = threading.Event()
     keeper = threading.Thread(target=_keep, args=(client, ordered, topic, leaving), name=queue, daemon=True)
@@ -47,6 +50,31 @@ def agents_on(client: Client, ordered: Ordered) -> Iterator[None]:
             client.unsubscribe_topic(topic)
         except Exception as error:  # it is being left, and what the flow run gives is known
             get_logger("task_runner.dask").warning("The Dask cluster was lost before it was left: %r", error)
+
+
+def _listen(client: Client, ordered: Ordered, topic: str) -> None:
+    """Hear what is said of a topic from here on: what is said before the scheduler knows that is lost.
+
+    Raises:
+        TaskyardError: The scheduler does not tell.
+    """
+    listening = threading.Event()
+
+    def hear(event: tuple[float, dict[str, str]]) -> None:
+        if event[1]["what"] == LISTENING:
+            listening.set()
+        else:
+            _hear(ordered, event[1])
+
+    client.subscribe_topic(topic, hear)
+    deadline = time.monotonic() + LISTENING_SECONDS
+    while not listening.is_set():
+        if time.monotonic() > deadline:
+            raise TaskyardError(
+                f"the Dask scheduler at {client.scheduler.address} tells nothing of its workers"
+            )
+        client.log_event(topic, {"what": LISTENING})
+        listening.wait(JOINING_SECONDS)
 
 
 def _register(client: Client, ordered: Ordered, topic: str) -> None:
