@@ -75,12 +75,22 @@ class KnownResults:
                 self._add(upstream, part)
 
     def _add(self, upstream: dict[bytes, int], value: Any) -> None:
+        found = self._found(value)
+        if found is not None:
+            upstream.setdefault(*found)
+
+    def run_of(self, value: Any) -> bytes | None:
+        """Return the run that this very object came from, if that is known."""
+        found = self._found(value)
+        return None if found is None else found[0]
+
+    def _found(self, value: Any) -> tuple[bytes, int] | None:
         found = self.known.get(id(value))
         if found is None:
-            return
+            return None
         held, run_id, kind = found
-        if held is value or (type(held) is weakref.ref and held() is value):
-            upstream.setdefault(run_id, kind)
+        is_same = held is value or (type(held) is weakref.ref and held() is value)
+        return (run_id, kind) if is_same else None
 
 
 def _parts(value: Any) -> Collection[Any]:

@@ -92,10 +92,6 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
         """Add a hook ``(transaction)``, called when what a completed run did is to be undone. A decorator."""
         return self._add_hook("on_rollback", fn)
 
-    def materializing_after(self, upstream: frozenset[Any]) -> Self:
-        """Return the same for runs whose arguments were made of these assets; for tasks that materialize."""
-        raise NotImplementedError  # no other tasks are asked
-
     def staged(self) -> Self:
         """Return the same for runs inside a transaction: whoever executes them leaves its hooks alone."""
         heir = self._heirs.get(STAGED)

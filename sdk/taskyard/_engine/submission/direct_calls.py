@@ -10,7 +10,6 @@ from typing import Any, Final, cast
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.folding import fold_run
-from taskyard._engine.assets.in_use import use
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.waiting import wait_async, wait_blocking
@@ -218,9 +217,4 @@ def _value(future: Future[Any]) -> Any:
         if by_hand and int(outcome.state) in _WITHOUT_VALUE:
             state: State[Any] = future.get_state()
             return state
-    value = future.result()
-    if use.begun:
-        from taskyard._engine.submission.passing_assets import note_value
-
-        note_value(future, value)
-    return value
+    return future.result()

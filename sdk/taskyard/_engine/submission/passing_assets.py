@@ -8,15 +8,14 @@ Invariant: where no task has anything to do with assets, nothing is looked at.
 """
 
 import threading
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
 from taskyard._data.runs.state import State
 from taskyard._data.values.containers import with_parts
 from taskyard._engine.assets.asset import Asset
+from taskyard._engine.definitions.materializing import MaterializingDefinition
 from taskyard._engine.definitions.task_definition import TaskDefinition
 from taskyard._engine.execution.materializing import note_killed
 from taskyard._engine.futures.future import Future
@@ -28,26 +27,18 @@ Assets = frozenset[Asset]
 NONE: Final[Assets] = frozenset()
 _MOST_PARTS: Final = 10_000
 """Larger collections are values, not arguments that were put together: nobody looks into them."""
-_MOST_VALUES: Final = 256
-"""Values are kept for this, since many have no weak references; they are taken soon, or not at all."""
 _MOST_RUNS: Final = 100_000
-_SHORT: Final = (str, bytes, tuple, frozenset)
-_SHARED: Final = (bool, int, type(None), type(...), type(NotImplemented))
-"""Types of which different values may be one object, or equal ones the same."""
 
 
 class Passed:
     """What the results of one scope's runs carry along. Thread-safe."""
 
-    __slots__ = ("_by_run", "_by_value", "_groups", "_lock", "_number")
+    __slots__ = ("_by_run", "_lock")
 
     def __init__(self) -> None:
         """Begin without."""
         self._lock = threading.Lock()
         self._by_run: dict[bytes, Assets] = {}
-        self._by_value: dict[int, tuple[Callable[[], Any], Assets, int]] = {}
-        self._groups: deque[list[int]] = deque()
-        self._number = 0
 
     def note_run(self, run_id: bytes, assets: Assets) -> None:
         """Remember what the result of a run carries along."""
@@ -59,37 +50,6 @@ class Passed:
     def of_run(self, run_id: bytes) -> Assets:
         """Return what the result of a run carries along."""
         return self._by_run.get(run_id, NONE)
-
-    def note_values(self, values: Iterable[Any], assets: Assets) -> None:
-        """Remember what a value, and the parts of it, carry along, and forget those of long ago."""
-        with self._lock:
-            self._number += 1
-            group = [id(value) for value in values if self._note(value, assets)]
-            self._groups.append(group)
-            if len(self._groups) > _MOST_VALUES:
-                oldest = self._number - _MOST_VALUES
-                for each in self._groups.popleft():
-                    if self._by_value.get(each, (None, NONE, 0))[2] == oldest:
-                        del self._by_value[each]
-
-    def _note(self, value: Any, assets: Assets) -> bool:
-        if isinstance(value, _SHARED) or (isinstance(value, _SHORT) and len(value) < 2):
-            return False
-        try:
-            known: Callable[[], Any] = weakref.ref(value)
-        except TypeError:  # kept, so that no other object gets its identity
-            known = partial(_same, value)
-        self._by_value[id(value)] = (known, assets, self._number)
-        return True
-
-    def of_value(self, value: Any) -> Assets:
-        """Return what this very object carries along."""
-        found = self._by_value.get(id(value))
-        return found[1] if found is not None and found[0]() is value else NONE
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def upstream_of(
@@ -106,7 +66,7 @@ def upstream_of(
     found: set[Asset] = set()
     _collect((call, wait_for), scope, found)
     needed = task.settings.asset_deps if not task.is_remote else ()
-    if not task.materializes:
+    if not isinstance(task, MaterializingDefinition):
         return task, frozenset(found.union(needed)) if found or needed else NONE
     heir = task.materializing_after(frozenset(found)) if found else task
     made: Any = heir.settings
@@ -130,18 +90,6 @@ def _note_end(task: TaskDefinition[..., Any], flow_run_id: bytes, future: Future
         note_killed(task, flow_run_id, outcome)
 
 
-def note_value(future: Future[Any], value: Any) -> None:
-    """Remember what a value carries along that a call has returned, and the parts of it."""
-    scope = future.origin
-    assets = _of_run(scope, future.run_id)
-    if not assets:
-        return
-    parts: Iterable[Any] = ()
-    if isinstance(value, (dict, list, tuple, set, frozenset)) and len(value) <= _MOST_PARTS:
-        parts = value.values() if isinstance(value, dict) else value
-    _passed(scope).note_values((value, *parts), assets)
-
-
 def _passed(scope: Any) -> Passed:
     passed: Passed = scope.carried(Passed)
     return passed
@@ -155,20 +103,21 @@ def _of_run(scope: Any, run_id: bytes) -> Assets:
 
 def _collect(value: object, scope: Scope, found: set[Asset]) -> None:
     """Add the assets that made a value, or something in it."""
-    passed = _passed(scope)
     inside: set[int] = set()
 
     def visit(part: Any) -> Any:
         if isinstance(part, Future):
             found.update(_of_run(part.origin, part.run_id))
         elif isinstance(part, State):
-            run_id = part.state_details.task_run_id
-            found.update(NONE if run_id is None else _of_run(scope, run_id.bytes))
+            ended = part.state_details.task_run_id
+            found.update(NONE if ended is None else _of_run(scope, ended.bytes))
         elif isinstance(part, Annotation):
             if not isinstance(part, quote):
                 visit(part.value)
         else:
-            found.update(passed.of_value(part))
+            run_id = None if scope.known is None else scope.known.run_of(part)
+            if run_id is not None:
+                found.update(_of_run(scope, run_id))
             if not hasattr(part, "__len__") or len(part) <= _MOST_PARTS:
                 with_parts(part, visit, inside)
         return part

@@ -55,6 +55,8 @@ def test_row_57_the_same_object_is_known_and_no_equal_one(value: Any) -> None:
     known = noted(value)
     assert links(known, value) == {RUN: UpstreamKind.RESULT}
     assert links(known, some=[value]) == {RUN: UpstreamKind.RESULT}
+    assert known.run_of(value) == RUN
+    assert known.run_of([value]) is None
     assert links(known, 7, [Thing()], another=None) == {}
 
 
