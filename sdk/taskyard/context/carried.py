@@ -22,6 +22,7 @@ from taskyard.context.runs import (
     headers,
 )
 from taskyard.settings import environment
+from taskyard.settings.overriding import set_variables
 
 _FLOW: Final = "flow_run_context"
 _TASK: Final = "task_run_context"
@@ -171,8 +172,6 @@ def hydrated_context(
         if serialized_context:
             said = serialized_context.get(_SETTINGS) or {}
             if said and said["process"] != os.getpid():
-                from taskyard.settings.current import set_variables  # with pydantic, which few need
-
                 stack.enter_context(set_variables(said["variables"]))
             for name in _in_order(serialized_context):
                 entered = stack.enter_context(serialized_context[name].entered())

@@ -1,11 +1,13 @@
 """Settings as a context."""
 
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import Self
 
 from taskyard._durable_names import public
-from taskyard.settings.current import get_current_settings, set_variables
+from taskyard.settings.current import get_current_settings
 from taskyard.settings.models import BOUND, VARIABLES, Settings
+from taskyard.settings.overriding import set_variables
 
 
 @public("taskyard.context")
@@ -25,8 +27,8 @@ class SettingsContext:
     def __enter__(self) -> Self:
         """Have these settings, where they are not those that are there."""
         there, wanted = get_current_settings(), self.settings
-        changed = [name for name in BOUND if _value(there, name) != _value(wanted, name)]
-        said = {VARIABLES[name]: _text(name, _value(wanted, name)) for name in changed}
+        changed = [name for name in BOUND if attrgetter(name)(there) != attrgetter(name)(wanted)]
+        said = {VARIABLES[name]: _text(name, attrgetter(name)(wanted)) for name in changed}
         self._set = set_variables(said)
         self._set.__enter__()
         return self
@@ -41,13 +43,6 @@ class SettingsContext:
 def get_settings_context() -> SettingsContext:
     """Return the settings that are there now, as a context."""
     return SettingsContext.get()
-
-
-def _value(settings: Settings, accessor: str) -> object:
-    found: object = settings
-    for part in accessor.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def _text(accessor: str, value: object) -> str | None:

@@ -7,6 +7,7 @@ reads the same variable, through the functions of `taskyard.settings`.
 import json
 import logging
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -106,9 +107,7 @@ class Settings(_Section):
         """Return the variables that say them, as programs that are started need them."""
         said = dict(settings.variables())
         for accessor, bound in BOUND.items():
-            value: Any = self
-            for part in accessor.split("."):
-                value = getattr(value, part)
+            value = attrgetter(accessor)(self)
             if value != bound.read():  # said where these were made, not by the environment
                 said.pop(bound.variable, None)
                 if value is not None:

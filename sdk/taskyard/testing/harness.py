@@ -22,10 +22,11 @@ from taskyard._engine.submission.scope import current_scope
 from taskyard._network.server.calls import Client
 from taskyard._network.server.local_yard import LONGEST_SOCKET_PATH
 from taskyard._network.session.sessions import close_session
+from taskyard.settings.overriding import set_variables
 from taskyard.testing.in_process import ServerInProcess
 from taskyard.testing.options import Options
 from taskyard.testing.programs import Program
-from taskyard.testing.variables import PLACES, of_programs, variables
+from taskyard.testing.variables import PLACES, of_programs
 from taskyard_contract.clock import wall_us
 from taskyard_contract.programs.extras import require_extra
 from taskyard_contract.programs.home_directory import YARD_DATABASE, YARD_SOCKET, database_url, yard_address
@@ -144,7 +145,7 @@ class Harness:
         before, self._since_us = self._since_us, wall_us()
         self._views += 1
         try:
-            with variables({settings.RESULTS_PATH: str(self.home / f"storage-{self._views}")}):
+            with set_variables({settings.RESULTS_PATH: str(self.home / f"storage-{self._views}")}):
                 yield self
         finally:
             self._since_us = before
@@ -168,7 +169,7 @@ class Harness:
                 self._agent.wait_ready(deadline)
             stack.callback(self._disconnect)
             own = {settings.SERVER: self.address, settings.HOME: str(self.home)}
-            stack.enter_context(variables({**dict.fromkeys(PLACES), **own}))
+            stack.enter_context(set_variables({**dict.fromkeys(PLACES), **own}))
             self._closing = stack.pop_all()
 
     def close(self) -> None:
@@ -239,7 +240,7 @@ def harness(options: Options, seconds: float) -> Iterator[Harness]:
     shared = _enter(options, seconds)
     runner = options.task_runner or ("threads" if shared.options.in_process else None)
     try:
-        with variables({settings.TASK_RUNNER: runner} if runner else {}):
+        with set_variables({settings.TASK_RUNNER: runner} if runner else {}):
             yield shared
     finally:
         _leave()

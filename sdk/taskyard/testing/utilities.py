@@ -1,12 +1,13 @@
 """Helpers for tests: a yard that is thrown away, settings that are others for a while, comparisons."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, MagicMock
 
 from taskyard._missing_features import absent_names
+from taskyard.settings import temporary_settings
 
 if TYPE_CHECKING:
     from taskyard.flow_runs import FlowRun
@@ -66,36 +67,6 @@ def taskyard_test_harness(
     seconds = STARTUP_SECONDS if server_startup_timeout is None else server_startup_timeout
     with harness(Options(task_runner, slots, retry_delay_factor, in_process), seconds) as running:
         yield running
-
-
-@contextmanager
-def temporary_settings(
-    updates: Mapping[str, object] | None = None, restore_defaults: Iterable[str] = ()
-) -> Iterator[None]:
-    """Set environment variables of Taskyard's for as long as the block lasts.
-
-    Args:
-        updates: Values by the names of variables, "TASKYARD_TASK_RUNNER" for example; True and False are
-            "on" and "off", and None takes one away.
-        restore_defaults: Names of variables to take away.
-
-    Raises:
-        ValueError: A name is none of Taskyard's.
-    """
-    from taskyard.testing.variables import PREFIX, variables
-
-    wanted = {**dict.fromkeys(restore_defaults), **(updates or {})}
-    for name in wanted:
-        if not (isinstance(name, str) and name.startswith(PREFIX)):
-            raise ValueError(f"{name!r} is no setting of Taskyard's: their names begin with {PREFIX}")
-    with variables({name: _as_variable(value) for name, value in wanted.items()}):
-        yield
-
-
-def _as_variable(value: object) -> str | None:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return None if value is None else str(value)
 
 
 def exceptions_equal(a: BaseException, b: BaseException) -> bool:
