@@ -21,6 +21,7 @@ from taskyard_contract import pickling
 from taskyard_contract.parts import making
 from taskyard_contract.world import main_module
 from taskyard_contract.world.main_module import MAIN, MOST_BYTES, Entry, is_changing
+from taskyard_contract.world.module_names import SCRIPT
 
 
 class Code(NamedTuple):
@@ -186,11 +187,16 @@ def _packed(title: str, name: str, value: Any) -> _Kept:
 
 
 def _classes_of_main() -> set[str]:
+    """Name the classes of the script, also where another program has taken them over from its file."""
     return {
         name
         for name, value in vars(main_module.current()).items()
-        if isinstance(value, type) and value.__module__ == MAIN and value.__qualname__ == name
+        if isinstance(value, type) and value.__qualname__ == name and _is_of_a_script(value.__module__)
     }
+
+
+def _is_of_a_script(module: object) -> bool:
+    return isinstance(module, str) and (module == MAIN or module.startswith(SCRIPT))
 
 
 def _is_found_by_base(name: str, reached: Iterable[str]) -> bool:
