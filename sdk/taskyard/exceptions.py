@@ -42,6 +42,7 @@
         TerminationSignal               this process was told to end
       TaskyardSignal                    a run was told to end
         FlowCancelled                   the flow was cancelled while its body ran
+        FlowTimedOut                    the time of the flow was up while its body ran
         RunCancelled                    the task run was cancelled while it ran in a thread of this process
 
 Invariant: all of them can be pickled and come back equal in type, text and attributes, because they
@@ -129,6 +130,7 @@ __all__ = [
     "TerminationSignal",
     "TaskyardSignal",
     "FlowCancelled",
+    "FlowTimedOut",
     "RunCancelled",
 ]
 
@@ -321,6 +323,13 @@ class FlowCancelled(TaskyardSignal):
     """Raised inside the body of a flow whose cancellation was requested.
 
     Not an `Exception`: bodies that catch everything they know must still end.
+    """
+
+
+class FlowTimedOut(TaskyardSignal):
+    """Raised inside the body of a flow whose time is up; the run ends by `FlowRunTimeoutError`.
+
+    Not an `Exception`, as above.
     """
 
 

@@ -23,7 +23,7 @@ from taskyard._data.identity.known_code import ABSENT, Looked
 from taskyard._data.identity.plain import parts_of_plain
 from taskyard._data.identity.program_code import is_counted, named, qualified_name, wrapped_in
 from taskyard._data.identity.sealing import sealed
-from taskyard.exceptions import FlowRunTimeoutError, HashError
+from taskyard.exceptions import HashError
 
 _MOST_PARTS: Final = 10_000
 _LOOKED_AT_AGAIN: Final = 10_000
@@ -111,8 +111,6 @@ class _Walk:
     def _held_if_possible(self, part: Any) -> bytes:
         try:
             return self._held(part)
-        except FlowRunTimeoutError:
-            raise
         except Exception:  # foreign code says how it is pickled
             return _kind(part)
 

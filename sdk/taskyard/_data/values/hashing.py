@@ -16,7 +16,7 @@ from taskyard._data.identity.program_code import is_counted, qualified_name
 from taskyard._data.identity.sealing import sealed
 from taskyard._data.identity.seen_before import SeenBefore
 from taskyard._durable_names import public
-from taskyard.exceptions import FlowRunTimeoutError, HashError
+from taskyard.exceptions import HashError
 
 logger: Final = logging.getLogger("taskyard.tasks")
 
@@ -57,8 +57,6 @@ def hash_objects(*args: Any, raise_on_failure: bool = False, **kwargs: Any) -> s
     try:
         named = (contents.of(kwargs),) if kwargs else ()
         return _shortened(sealed(_KEYS, *map(contents.of, args), b"", *named))
-    except FlowRunTimeoutError:
-        raise
     except Exception as error:  # foreign code says how its objects are pickled, and may raise anything
         if raise_on_failure:
             raise _no_content(error) from error
@@ -86,8 +84,6 @@ def code_fingerprint(fn: Callable[..., Any], *, alone: bool = False) -> str:
     try:
         counted = is_counted(fn)
         return _shortened(identity_of(fn, alone=alone) if counted else Contents(identity_of).of(fn))
-    except FlowRunTimeoutError:
-        raise
     except Exception as error:  # as above
         raise _no_content(error) from error
 

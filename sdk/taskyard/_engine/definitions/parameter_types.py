@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard.exceptions import FlowRunTimeoutError, ParameterTypeError, TaskRunTimeoutError
+from taskyard.exceptions import ParameterTypeError, TaskRunTimeoutError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -52,7 +52,7 @@ class ParameterValidator:
             converted = model.model_validate(given)
         except ValidationError as error:
             raise ParameterTypeError(_explain(error, self._kind)) from error
-        except (FlowRunTimeoutError, TaskRunTimeoutError):
+        except TaskRunTimeoutError:
             raise  # it did not come from the parameters: the time of the run is up
         except Exception as error:  # annotations, and what types do to check a value, are foreign code
             why = f"{type(error).__name__}: {error}"

@@ -17,7 +17,6 @@ from taskyard._engine.definitions.importable import reference_of
 from taskyard._engine.definitions.task_options import TaskSettings
 from taskyard._engine.futures.typed import Reading
 from taskyard.context import FlowRunContext, TaskRunContext
-from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.code_references import function_at
 from taskyard_contract.languages.encoding_names import PICKLE
 
@@ -120,8 +119,6 @@ class TaskDefinition(Decorated[P, R, TaskSettings], Generic[P, R]):
                 if self.results is not None:
                     return self.results.key_for_all(key)
             return key
-        except FlowRunTimeoutError:
-            raise
         except Exception as error:  # user code
             key_problems.no_key(self.name, self.task_key, error)
             return None

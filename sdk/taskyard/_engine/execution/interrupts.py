@@ -1,21 +1,21 @@
-"""What stops the body of a flow from outside: a cancellation, a timeout, a termination signal.
+"""What stops the body of a flow, or of a task, from outside: a cancellation, a timeout.
 
 Invariant: an interruption is raised inside the body or not at all; one that comes too late is swallowed here
-and never hits the engine, or the program, afterwards. In the main thread signals do it, because they also
+and never hits the engine, or the program, afterwards; and one that comes while a run is being handed over
+waits until it is (`uninterrupted`). In the main thread signals do it, because they also
 end blocking calls; other threads get an exception at their next bytecode.
 """
 
-import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, TerminationSignal
-from taskyard_contract.programs.forking import TerminationHold
+from taskyard.exceptions import FlowCancelled, FlowRunTimeoutError, FlowTimedOut, TerminationSignal
+from taskyard_contract.programs.uninterrupted import SOON_SECONDS, is_uninterrupted
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +26,8 @@ _SOON: Final = 0.001
 """A timer of somebody else that ran out meanwhile still has to ring; 0 would switch it off."""
 
 
+INSIST_SECONDS: Final = 0.5
+"""After how long something is raised again that was raised and has not ended the body."""
 _CANCEL_SECONDS: Final = 1.0
 """How long a coroutine may take to notice that it is cancelled."""
 T = TypeVar("T")
@@ -57,8 +59,22 @@ class ThreadInterrupter:
                 self._raise(kind or self._kind)
 
     def _raise(self, kind: type[BaseException]) -> None:
+        if is_uninterrupted(sys._current_frames().get(self._thread)):
+            soon(lambda: self.interrupt(kind))
+            return
         self._sent = True
         self._raise_in(self._thread, kind)
+        _later(INSIST_SECONDS, lambda: self._insist(kind))
+
+    def _insist(self, kind: type[BaseException]) -> None:
+        """Raise it again where it was lost: Python only prints what is raised in a callback, for example."""
+        with self._lock:
+            if not self._active or self._task is not None:
+                return
+            if _is_handled(kind, self._thread):
+                _later(INSIST_SECONDS, lambda: self._insist(kind))
+            else:
+                self._raise(kind)
 
     def _cancel(self, task: "asyncio.Task[Any]", kind: type[BaseException]) -> None:
         """Cancel a coroutine, and raise the exception where it does not wait for anything."""
@@ -70,9 +86,7 @@ class ThreadInterrupter:
                 if self._active and self._task is task:
                     self._raise(kind)
 
-        timer = threading.Timer(_CANCEL_SECONDS, insist)
-        timer.daemon = True
-        timer.start()
+        _later(_CANCEL_SECONDS, insist)
 
     def run(self, run: Callable[[Coroutine[Any, Any, T]], T], work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine by `run`, so that it can be cancelled.
@@ -118,7 +132,6 @@ class _Around(threading.local):
     """What is around the code that a thread executes."""
 
     def __init__(self) -> None:
-        self.limits: list[TimeLimit] = []
         self.threads: list[ThreadInterrupter] = []
         self.signals: list[SignalInterrupter] = []
 
@@ -142,7 +155,11 @@ class SignalInterrupter:
         _around.signals.append(self)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._received < self._sent:
+        if is_uninterrupted(frame):
+            again = self._received < self._sent
+            self._received += again
+            soon(self.interrupt if again else lambda: send(number))
+        elif self._received < self._sent:
             self._received += 1
             if self._active and not self._raised:
                 raise self._kind
@@ -154,7 +171,16 @@ class SignalInterrupter:
         with self._lock:
             if self._active:
                 self._sent += 1
-                signal.pthread_kill(threading.main_thread().ident or 0, self._number)
+                send(self._number)
+                _later(INSIST_SECONDS, self._insist)
+
+    def _insist(self) -> None:
+        if not self._active:
+            return
+        if _is_handled(self._kind, threading.main_thread().ident):
+            _later(INSIST_SECONDS, self._insist)
+        else:
+            self.interrupt()
 
     def raise_missed(self) -> None:
         """Raise what was sent and has not arrived."""
@@ -176,7 +202,7 @@ class SignalInterrupter:
 
 def interrupter() -> ThreadInterrupter | SignalInterrupter:
     """Return what can stop a body that runs in this thread."""
-    if _in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if in_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         return SignalInterrupter(FlowCancelled, signal.SIGINT)
     return ThreadInterrupter(FlowCancelled)
 
@@ -187,9 +213,7 @@ def is_for_a_flow_around(error: BaseException) -> bool:
     Whoever takes it for the end of the inner run has to let it go on outward, or the flow would go on
     after its time, or after its cancellation.
     """
-    if isinstance(error, FlowRunTimeoutError):
-        return any(limit.expired for limit in _around.limits)
-    return isinstance(error, (FlowCancelled, TerminationSignal))
+    return isinstance(error, (FlowCancelled, FlowTimedOut, TerminationSignal))
 
 
 def raise_missed() -> None:
@@ -203,7 +227,7 @@ def raise_missed() -> None:
 
 
 class TimeLimit:
-    """Ends a block of code in this thread by `FlowRunTimeoutError`."""
+    """Ends a block of code in this thread by `FlowTimedOut`."""
 
     def __init__(self, seconds: float | None, name: str) -> None:
         """Allow so many seconds; None for any number. `name` is the flow's, for the message."""
@@ -223,16 +247,12 @@ class TimeLimit:
 
     def __enter__(self) -> Self:
         if self._seconds is not None:
-            _around.limits.append(self)
-            self._undo = self._by_signal() if _in_main_thread() else self._by_thread()
+            self._undo = self._by_signal() if in_main_thread() else self._by_thread()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._undo is not None:
-            try:
-                self._undo()
-            finally:
-                _around.limits.remove(self)
+            self._undo()
 
     def _by_signal(self) -> Callable[[], None]:
         """Use the process's one timer; whoever uses it already gets it back, and its signal meanwhile."""
@@ -241,9 +261,15 @@ class TimeLimit:
 
         def expire(number: int, frame: FrameType | None) -> None:
             elapsed = time.monotonic() - started
+            if elapsed >= seconds and is_uninterrupted(frame):
+                signal.setitimer(signal.ITIMER_REAL, SOON_SECONDS)
+                return
             if elapsed >= seconds:
+                signal.setitimer(signal.ITIMER_REAL, INSIST_SECONDS)  # it may be lost, see `_insist`
+                if self.expired and _is_handled(FlowTimedOut, threading.get_ident()):
+                    return
                 self.expired = True
-                raise self.error()
+                raise FlowTimedOut(self.message)
             signal.setitimer(signal.ITIMER_REAL, seconds - elapsed)
             if callable(previous):
                 previous(number, frame)
@@ -261,74 +287,19 @@ class TimeLimit:
         return undo
 
     def _by_thread(self) -> Callable[[], None]:
-        target = ThreadInterrupter(FlowRunTimeoutError)
+        target = ThreadInterrupter(FlowTimedOut)
 
         def expire() -> None:
             self.expired = True
             target.interrupt()
 
-        timer = threading.Timer(self._seconds or 0, expire)
-        timer.daemon = True
-        timer.start()
+        timer = _later(self._seconds or 0, expire)
 
         def undo() -> None:
             timer.cancel()
             target.close()
 
         return undo
-
-
-@contextmanager
-def catch_termination(on_signal: Callable[[int], None] | None = None) -> Iterator[bool]:
-    """Turn SIGTERM into `TerminationSignal`, or a call, where the program has no handler of its own.
-
-    Yields:
-        Whether this block is the one that does it: not in other threads, and not inside another block.
-    """
-    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield False
-        return
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if on_signal is not None:
-            on_signal(number)
-        else:
-            raise TerminationSignal(number)
-
-    global _termination_handler
-    _termination_handler = handle
-    signal.signal(signal.SIGTERM, handle)
-    try:
-        yield True
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _termination_handler = None
-
-
-_termination_handler: Callable[[int, FrameType | None], None] | None = None
-
-
-_hold: Final = TerminationHold()
-
-
-def _before_fork() -> None:
-    if _termination_handler is not None:
-        _hold.begin()
-
-
-def _after_fork_in_child() -> None:
-    # A child of the flow's body is ended as any child: pools of processes end theirs by SIGTERM.
-    if _termination_handler is not None and signal.getsignal(signal.SIGTERM) is _termination_handler:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _hold.end()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_hold.end, after_in_child=_after_fork_in_child)
-
-
-def exit_code_of(number: int) -> int:
-    """Return the exit code by which shells know that a signal ended a program."""
-    return 128 + number
 
 
 class LoopInterrupter:
@@ -366,5 +337,32 @@ class LoopInterrupter:
         self._active = False
 
 
-def _in_main_thread() -> bool:
+def send(number: int) -> None:
+    """Send a signal to the main thread."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+def _is_handled(kind: type[BaseException], thread: int | None) -> bool:
+    """Say whether a thread is on its way outward by an exception: in a ``finally``, for example."""
+    found: Any = sys._current_exceptions().get(thread or 0)
+    error = found[1] if isinstance(found, tuple) else found  # Python 3.11 has all three parts of it
+    while error is not None and not isinstance(error, kind):
+        error = error.__context__
+    return error is not None
+
+
+def soon(call: Callable[[], object]) -> None:
+    """Call something once code is through that nothing may end in the middle."""
+    _later(SOON_SECONDS, call)
+
+
+def _later(seconds: float, call: Callable[[], object]) -> threading.Timer:
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def in_main_thread() -> bool:
+    """Say whether this is the thread that signals come to."""
     return threading.current_thread() is threading.main_thread()

@@ -15,9 +15,8 @@ from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
     LoopInterrupter,
     TimeLimit,
-    catch_termination,
-    exit_code_of,
 )
+from taskyard._engine.execution.termination import catch_termination, exit_code_of
 from taskyard._engine.flow_runs.again import Again
 from taskyard._engine.flow_runs.engine import Call
 from taskyard._engine.flow_runs.flow_arguments import edges_of, resolved, upstream_of

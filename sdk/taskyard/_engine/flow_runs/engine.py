@@ -15,11 +15,9 @@ from taskyard._data.runs.state import State
 from taskyard._engine.definitions.flow_definition import FlowDefinition
 from taskyard._engine.execution.interrupts import (
     TimeLimit,
-    catch_termination,
-    exit_code_of,
     interrupter,
-    is_for_a_flow_around,
 )
+from taskyard._engine.execution.termination import catch_termination, exit_code_of
 from taskyard._engine.flow_runs.again import Again
 from taskyard._engine.flow_runs.flow_arguments import edges_of, resolved
 from taskyard._engine.flow_runs.flow_run import INTERRUPTED_SECONDS, FlowRunRecord
@@ -29,7 +27,7 @@ from taskyard._engine.futures.waiting import wait_for_all_inside
 from taskyard._network.session.run_groups import Upstream
 from taskyard.exceptions import (
     FlowCancelled,
-    FlowRunTimeoutError,
+    FlowTimedOut,
     TaskyardError,
     TerminationSignal,
     UpstreamTaskError,
@@ -107,7 +105,7 @@ def _execute(record: FlowRunRecord) -> None:
 
     Raises:
         FlowCancelled: The run is to be cancelled; it may be raised anywhere in here.
-        FlowRunTimeoutError: The time of a flow around this one is over.
+        FlowTimedOut: The time of a flow around this one is over.
     """
     limit = TimeLimit(record.flow.timeout_seconds, record.flow.name)
     value: Any = None
@@ -118,10 +116,10 @@ def _execute(record: FlowRunRecord) -> None:
             value = record.flow.body(*args, **kwargs)
             if isgenerator(value):
                 value = list(value)
-    except FlowRunTimeoutError as error:
-        if not limit.expired and is_for_a_flow_around(error):
+    except FlowTimedOut:
+        if not limit.expired:
             raise
-        failure = limit.error() if limit.expired else error
+        failure = limit.error()
     except Exception as error:
         failure = error
     if record.is_copied():

@@ -36,7 +36,7 @@ from taskyard._engine.world.announcing import outlive
 from taskyard._network.session.outbox import BYTES_PER_FRAME, RUNS_PER_FRAME
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard.cache_policies import NO_CACHE
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge, RunNotFound
+from taskyard.exceptions import NotPicklable, PayloadTooLarge, RunNotFound
 from taskyard.logging import get_logger
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.capabilities import ROLLBACKS
@@ -155,8 +155,6 @@ class Registered:
                 return
             except RunNotFound:
                 time.sleep(ARRIVAL_STEP)
-            except FlowRunTimeoutError:
-                raise
             except TaskyardError as error:
                 self._outermost.logger.error("hooks on_rollback could not be recorded yet: %s", error)
                 return
@@ -214,8 +212,6 @@ class Registered:
                 client.cancel_run(head, reason="the flow run ends its transaction itself")
                 state = self._end_of(head)
             return state == RunState.COMPLETED
-        except FlowRunTimeoutError:
-            raise
         except TaskyardError:
             return False  # it is on its way, or nobody knows
 
@@ -320,7 +316,7 @@ class Registered:
             except BaseException as error:
                 # It goes behind what was submitted, and before the end of the flow run.
                 self._session.cancel([run_id])
-                if not isinstance(error, TaskyardError) or isinstance(error, FlowRunTimeoutError):
+                if not isinstance(error, TaskyardError):
                     raise
                 self._outermost.logger.error("%s, and that could not be recorded yet: %s", why, error)
         return states

@@ -17,7 +17,7 @@ from taskyard._engine.submission.scope import Scope
 from taskyard._engine.submission.unpicklable import not_picklable
 from taskyard._network.session.run_groups import MOST_UPSTREAM, Upstream
 from taskyard._network.session.session import Session
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
+from taskyard.exceptions import NotPicklable, PayloadTooLarge
 from taskyard.utilities.annotations import Annotation, allow_failure
 from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
@@ -68,7 +68,7 @@ def pack(
         if names is not None and type(data) is bytes and pickling.IN_MAIN in data:
             names |= pickling.names_in((args, kwargs))
         return data
-    except (NotPicklable, FlowRunTimeoutError):
+    except NotPicklable:
         raise
     except Exception as error:  # pickling runs foreign code, which may raise anything
         raise not_picklable(name, args, kwargs, error) from error

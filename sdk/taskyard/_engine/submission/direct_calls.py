@@ -58,9 +58,14 @@ def ended_call(
     identity: Identity | None = None,
 ) -> Future[Any]:
     """Submit a run and wait for its end, or execute it in this thread where this process is to execute it."""
-    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, identity=identity)
-    if scope.executor is not None and not task.is_remote:
-        scope.executor.serve(future)
+    try:
+        future = submit_one(task, scope, args, kwargs, wait_for, direct=True, identity=identity)
+        if scope.executor is not None and not task.is_remote:
+            scope.executor.serve(future)
+    except BaseException as error:
+        if scope.executor is not None:
+            scope.executor.leave_entered(error)
+        raise
     wait_for_call(future)
     return future
 
@@ -164,9 +169,14 @@ def _generate(
     place: Place,
 ) -> Generator[Any, Any, Any]:
     scope = _looked_at(place)
-    assert scope.executor is not None  # generators go to no other places
-    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
-    return (yield from scope.executor.iterate(future))
+    executor = scope.executor
+    assert executor is not None  # generators go to no other places
+    try:
+        future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
+        return (yield from executor.iterate(future))
+    except BaseException as error:
+        executor.leave_entered(error)
+        raise
 
 
 async def _generate_async(
@@ -177,11 +187,16 @@ async def _generate_async(
     place: Place,
 ) -> AsyncGenerator[Any, None]:
     scope = _looked_at(place)
-    assert scope.executor is not None
-    future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
-    async with aclosing(scope.executor.iterate_async(future)) as values:
-        async for value in values:
-            yield value
+    executor = scope.executor
+    assert executor is not None
+    try:
+        future = submit_one(task, scope, args, kwargs, wait_for, direct=True, lazy=True)
+        async with aclosing(executor.iterate_async(future)) as values:
+            async for value in values:
+                yield value
+    except BaseException as error:
+        executor.leave_entered(error)
+        raise
 
 
 def named(work: Coroutine[Any, Any, Any], name: str) -> Coroutine[Any, Any, Any]:

@@ -29,6 +29,9 @@ class LocalExecutor(Protocol):
     ) -> None:
         """Keep the arguments of a new run; adds the runs they depend on to `upstream`."""
 
+    def leave_entered(self, why: BaseException) -> None:
+        """Execute a direct call never that this thread has kept: it was interrupted before it served it."""
+
     def serve(self, future: Future[Any]) -> None:
         """Execute a run that was called directly in the calling thread, until it has ended."""
 

@@ -25,22 +25,20 @@ epoch. Methods that the link calls, and all else that touches `_attempts`, run o
 import logging
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
-from contextlib import aclosing, suppress
-from queue import Empty
+from contextlib import aclosing
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from taskyard._engine.definitions.task_definition import TaskDefinition
-from taskyard._engine.execution.interrupts import raise_missed
 from taskyard._engine.futures.future import Future
 from taskyard._engine.futures.in_values import futures_in
 from taskyard._engine.submission.arguments import states_noted
 from taskyard._engine.submission.ports import Arguments
 from taskyard._engine.submission.scope import Scope
 from taskyard._engine.thread_agent.attempt_logs import AttemptLogs
-from taskyard._engine.thread_agent.attempts import ThreadAttempt, calling
+from taskyard._engine.thread_agent.attempts import ThreadAttempt
 from taskyard._engine.thread_agent.beginnings import Beginnings
-from taskyard._engine.thread_agent.callers import Callers
+from taskyard._engine.thread_agent.direct_calls import DirectCalls
 from taskyard._engine.thread_agent.kept import Kept, Results, Upstream
 from taskyard._engine.thread_agent.own_values import copied, holds_states
 from taskyard._engine.thread_agent.threads import AttemptThreads
@@ -87,7 +85,7 @@ class ThreadAgent:
         self._kept: dict[bytes, Kept[ThreadAttempt]] = {}
         self._attempts: dict[bytes, ThreadAttempt] = {}
         self._lock = threading.Lock()
-        self._callers = Callers(self._wake)
+        self._direct = DirectCalls(self._wake, self._left)
         self._coroutines = 0
         """How many attempts have places for coroutine functions."""
         self._closed = False
@@ -175,7 +173,9 @@ class ThreadAgent:
         by_run: Upstream = {
             run_id: known.get(run_id) or (self._future_of(run_id), kind) for run_id, kind in upstream.items()
         }
-        self._kept[future.run_id] = Kept(task, scope, future, call, direct, copy, by_run)
+        kept = self._kept[future.run_id] = Kept(task, scope, future, call, direct, copy, by_run)
+        if direct:
+            self._direct.enter(kept)
         future.when_settled(lambda: self._forget(future.run_id))
 
     def _future_of(self, run_id: bytes) -> Future[Any] | None:
@@ -188,37 +188,10 @@ class ThreadAgent:
             kept.assigned.put(None)
 
     def serve(self, future: Future[Any]) -> None:
-        """Execute a run that was called directly in the calling thread, until it has ended.
-
-        What ends the flow that calls it ends an attempt too, and is raised here once that is reported.
-        """
+        """Execute a run that was called directly in the calling thread, until it has ended."""
         kept = self._kept.get(future.run_id)
-        if kept is None:
-            return
-        self._callers.change(1, expecting=1)
-        expects = True
-        attempt: ThreadAttempt | None = None
-        try:
-            with calling(kept):
-                while (attempt := kept.assigned.get()) is not None:
-                    self._callers.got(expects)
-                    expects = False
-                    attempt.execute()
-                    if attempt.for_the_caller is not None:
-                        raise attempt.for_the_caller
-                    raise_missed()
-                    if not future.done():  # it is repeated
-                        self._callers.change(0, expecting=1)
-                        expects = True
-        except BaseException as error:
-            kept.left = error
-            if attempt is not None and not attempt.reported:
-                attempt.give_up(error)
-            _give_up_assigned(kept, error)
-            raise
-        finally:
-            self._callers.got(expects)
-            self._callers.change(-1)
+        if kept is not None:
+            self._direct.serve(kept)
 
     def iterate(self, future: Future[Any]) -> Generator[Any, Any, Any]:
         """Execute a run of a generator task while its caller takes the values.
@@ -227,47 +200,34 @@ class ThreadAgent:
             What the generator returned.
         """
         kept = self._kept.get(future.run_id)
-        try:
-            while (attempt := self._awaited(kept)) is not None:
-                with self._callers.apart():
-                    yield from attempt.iterate()
-        except BaseException as error:
-            self._leave(kept, error)
-            raise
+        if kept is not None:
+            yield from self._direct.iterate(kept)
         return future.result()
 
     async def iterate_async(self, future: Future[Any]) -> AsyncGenerator[Any, None]:
         """Execute a run of an asynchronous generator task while its caller takes the values."""
-        from asyncio import to_thread
-
         kept = self._kept.get(future.run_id)
-        try:
-            while (attempt := await to_thread(self._awaited, kept)) is not None:
-                with self._callers.apart():
-                    async with aclosing(attempt.iterate_async()) as values:
-                        async for value in values:
-                            yield value
-        except BaseException as error:
-            self._leave(kept, error)
-            raise
+        if kept is not None:
+            async with aclosing(self._direct.iterate_async(kept)) as values:
+                async for value in values:
+                    yield value
         future.result()
 
-    def _awaited(self, kept: Kept[ThreadAttempt] | None) -> ThreadAttempt | None:
-        """Wait for the next attempt of a generator; None when its run has ended."""
-        if kept is None:
-            return None
-        self._callers.change(1, expecting=1)
-        try:
-            with calling(kept):
-                return kept.assigned.get()
-        finally:
-            self._callers.change(-1, expecting=-1)
+    def leave_entered(self, why: BaseException) -> None:
+        """Have a direct call that this thread has kept, and does not serve, executed by nobody."""
+        kept = self._direct.leave_entered(why)
+        if kept is not None and self.session.unended(kept.future.run_id) is None:
+            self._forget(kept.future.run_id)  # it was not even submitted
 
-    def _leave(self, kept: Kept[ThreadAttempt] | None, why: BaseException) -> None:
-        """Note that the caller of a generator takes no further value, and report what nobody executes."""
-        if kept is not None:
-            kept.left = why
-            _give_up_assigned(kept, why)
+    def _left(self, kept: Kept[ThreadAttempt]) -> None:
+        """Report what was assigned of a call whose caller has gone, or its flow would wait for it."""
+
+        def give_up() -> None:
+            attempt = self._attempts.get(kept.future.run_id)
+            if attempt is not None and kept.left is not None and not attempt.reported:
+                attempt.give_up(kept.left)
+
+        loop_thread.let_know(give_up)
 
     def _wake(self) -> None:
         """Let the link look at the demand again; a generator may be closed long after the session."""
@@ -322,7 +282,7 @@ class ThreadAgent:
             if kept.direct:
                 kept.assigned.put(attempt)
                 if kept.left is not None:
-                    _give_up_assigned(kept, kept.left)
+                    attempt.give_up(kept.left)
             else:
                 # Somebody waits for a nested run, and holds up others by that.
                 attempt.threads.add(attempt, first=chunk.nested)
@@ -372,11 +332,12 @@ class ThreadAgent:
 
         There is always room for these: where all threads make them, nothing would ever end without.
         """
-        in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - self._callers.iterating
-        window = 2 * self.threads.places + self._callers.calling
-        is_full = window - in_hand < self._callers.expecting
+        callers = self._direct.callers
+        in_hand = len(self._attempts) - self._coroutines - self.threads.blocked_now - callers.iterating
+        window = 2 * self.threads.places + callers.calling
+        is_full = window - in_hand < callers.expecting
         if is_full:
-            in_hand = window - self._callers.expecting
+            in_hand = window - callers.expecting
         return Demand(max(0, in_hand), window, 1, is_full, coroutines=self._demand_of_coroutines())
 
     def _demand_of_coroutines(self) -> Demand | None:
@@ -389,12 +350,3 @@ class ThreadAgent:
     def counts_apart(self) -> bool:
         """Whether coroutine functions have places of their own, for this agent and for the server."""
         return self._link.counts_apart
-
-
-def _give_up_assigned(kept: Kept[ThreadAttempt], why: BaseException) -> None:
-    """Report what nobody executes any more, or its flow would wait for it."""
-    with suppress(Empty):
-        while True:
-            attempt = kept.assigned.get_nowait()
-            if attempt is not None:
-                attempt.give_up(why)

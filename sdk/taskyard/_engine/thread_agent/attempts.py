@@ -185,15 +185,18 @@ class ThreadAttempt:
         return self._forks != forks()
 
     def _report_of_failure(self, error: BaseException) -> pb.ReportException:
-        if isinstance(error, Exception):  # whatever it is: a run that is not reported is waited for for ever
+        self._note_for_the_caller(error)  # raised from outside, between what the body does
+        if isinstance(error, Exception) and self.for_the_caller is None:
+            # Whatever it is: a run that is not reported is waited for for ever.
             logger.exception("the run could not be executed")
             return failed(error)
-        self._note_for_the_caller(error)  # raised from outside, between what the body does
-        return interrupted(error)
+        return self._ended_with_caller(interrupted(error))
 
     def give_up(self, why: BaseException) -> None:
         """Report that nobody will execute it, because that ends its caller."""
-        self._report(interrupted(why), wall_us())
+        report = interrupted(why)
+        report.not_retriable = True  # another attempt would not be executed either
+        self._report(report, wall_us())
 
     def iterate(self) -> Generator[Any, Any, None]:
         """Execute the attempt of a generator task while its values are taken, and report it."""
@@ -341,11 +344,15 @@ class ThreadAttempt:
         if isinstance(error, Exception):
             self._kept.future.keep_local(error)
 
+    def _ended_with_caller(self, report: pb.ReportException) -> pb.ReportException:
+        if self.for_the_caller is not None:
+            report.not_retriable = True  # its caller is being ended
+        return report
+
     def _report_of(self, value: Any) -> bytes | pb.ReportException:
         """Turn what the body gave into a report; keeps ordinary values."""
         if isinstance(value, pb.ReportException):
-            if self.for_the_caller is not None:
-                value.not_retriable = True  # its caller is being ended
+            self._ended_with_caller(value)
             if self.expired and int(value.kind) == ReportKind.FAILED:
                 value.reason = StateReason.TIMED_OUT  # type: ignore[assignment]  # equal enums
                 value.message = self.expired

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from taskyard_contract.programs.uninterrupted import uninterrupted
+
 
 class Callers:
     """How many there are, and how many of them have nothing to execute yet. Thread-safe."""
@@ -23,10 +25,10 @@ class Callers:
             self.expecting += expecting
         self._wake()
 
-    def got(self, by: int = 1) -> None:
+    def got(self) -> None:
         """Note that a caller has what it expected; the link looks at the demand then anyway."""
         with self._lock:
-            self.expecting -= by
+            self.expecting -= 1
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -39,3 +41,31 @@ class Callers:
             with self._lock:
                 self.iterating -= 1
             self._wake()
+
+
+class Caller:
+    """One of them, which is counted right wherever it is interrupted."""
+
+    def __init__(self, callers: Callers) -> None:
+        """Describe a caller that has not come yet."""
+        self._callers = callers
+        self._is_here = self._expects = False
+
+    @uninterrupted
+    def expects(self) -> None:
+        """Come, if it is not here, and expect an attempt."""
+        self._callers.change(0 if self._is_here else 1, expecting=0 if self._expects else 1)
+        self._is_here = self._expects = True
+
+    @uninterrupted
+    def got(self) -> None:
+        """Have what it expected."""
+        self._callers.got()
+        self._expects = False
+
+    @uninterrupted
+    def goes(self) -> None:
+        """Go, if it is here."""
+        if self._is_here:
+            self._callers.change(-1, expecting=-1 if self._expects else 0)
+            self._is_here = self._expects = False

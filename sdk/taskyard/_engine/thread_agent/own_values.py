@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from taskyard._data.runs.state import is_state
 from taskyard._engine.submission.ports import Arguments
-from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.pickling import PROTOCOL
 from taskyard_contract.references import begin_collecting, resolving
 
@@ -44,8 +43,6 @@ def copied(value: Any, references: dict[bytes, int] | None = None) -> Copied:
         pickle.Pickler(file, PROTOCOL).dump(value)
     except _TooLarge:
         return True
-    except FlowRunTimeoutError:
-        raise
     except Exception:  # pickling runs foreign code, which may raise anything
         return False
     finally:
@@ -59,8 +56,6 @@ def own(value: Any, copy: Copied = True) -> Any:
         return value
     try:
         return pickle.loads(pickle.dumps(value, PROTOCOL) if copy is True else copy)
-    except FlowRunTimeoutError:
-        raise
     except Exception:  # foreign code again
         return value
 

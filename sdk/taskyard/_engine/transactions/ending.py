@@ -21,7 +21,7 @@ from taskyard._engine.results.store import ResultStore
 from taskyard._engine.transactions.base import OVER, FollowedRun
 from taskyard._engine.transactions.hooks import beside, name_of
 from taskyard._engine.transactions.kept import KeptTransaction, committing
-from taskyard.exceptions import FlowRunTimeoutError, ResultStorageError
+from taskyard.exceptions import FlowTimedOut, ResultStorageError
 from taskyard_contract.errors import TaskyardError
 
 INTERRUPTED_SECONDS: Final = 5.0
@@ -51,7 +51,7 @@ class EndingTransaction(KeptTransaction):
             error: What ends the code inside. Runs that have not started are not wanted any more; where the
                 program itself is being ended, none are.
         """
-        is_end = error is not None and not isinstance(error, Exception)
+        is_end = error is not None and not isinstance(error, (Exception, FlowTimedOut))
         if error is not None:
             self._give_up(is_end)
         try:
@@ -209,7 +209,7 @@ class EndingTransaction(KeptTransaction):
         except BaseException as error:
             self._say_not_committed(error)
             self.roll_back_now()
-            if not isinstance(error, Exception) or isinstance(error, FlowRunTimeoutError):
+            if not isinstance(error, Exception):
                 raise
             return False
         self.state = TransactionState.COMMITTED
@@ -270,7 +270,7 @@ class EndingTransaction(KeptTransaction):
                 child.roll_back_as_child()
             self._is_done()
             return True
-        except FlowRunTimeoutError:
+        except FlowTimedOut:
             self._say_not_undone(left)
             self._is_done()
             raise

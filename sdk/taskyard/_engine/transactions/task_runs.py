@@ -16,7 +16,6 @@ from taskyard._engine.results.records import ResultRecord, ResultRecordMetadata
 from taskyard._engine.transactions.base import BaseTransaction
 from taskyard._engine.transactions.ending import EndingTransaction
 from taskyard._engine.transactions.undoing import forget_result
-from taskyard.exceptions import FlowRunTimeoutError
 
 if TYPE_CHECKING:
     from taskyard._network.session.session import Session
@@ -110,8 +109,6 @@ class RunTransaction(EndingTransaction):
             return
         try:
             forget_result(self.task, self.future, self._cache_key, self.session)
-        except FlowRunTimeoutError:
-            raise
         except Exception:  # of the network, and of storage of the user's
             self.logger.exception(
                 "the cached result of task run %s of '%s' could not be removed, so later runs may find it;"

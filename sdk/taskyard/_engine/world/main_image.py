@@ -16,7 +16,7 @@ from taskyard._data.identity.installed import is_installed
 from taskyard._engine.world.module_changes import anywhere, home_of
 from taskyard._engine.world.module_state import KeptPart, ModuleState
 from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, seen_of
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable
+from taskyard.exceptions import NotPicklable
 from taskyard_contract import pickling
 from taskyard_contract.parts import making
 from taskyard_contract.world import main_module
@@ -239,8 +239,6 @@ def _tried(title: str, travels: Any, name: str = "", value: Any = None) -> pickl
     """
     try:
         return pickling.pickled(travels, name)
-    except FlowRunTimeoutError:
-        raise
     except Exception as error:  # pickling runs foreign code, which may raise anything
         what = f"'{name}' of the main module, a {_kind_of(value)}, which it uses," if name else "it"
         raise NotPicklable(

@@ -21,7 +21,6 @@ from typing import Any, Final, NamedTuple
 
 from taskyard._engine.world.local_modules import local_modules
 from taskyard._engine.world.module_texts import Text, Texts
-from taskyard.exceptions import FlowRunTimeoutError
 from taskyard_contract.parts import classes
 from taskyard_contract.world.main_module import MAIN
 from taskyard_contract.world.module_names import is_importable
@@ -101,8 +100,6 @@ def value_at(place: Place) -> Any:
     """Return what is at a place; None, if anything is not there any more, or will not say."""
     try:
         return place.value()
-    except FlowRunTimeoutError:
-        raise
     except Exception:  # foreign code: a property, an object that is made when it is first asked
         return None
 

@@ -20,7 +20,6 @@ from taskyard._engine.world.module_changes import (
     value_at,
 )
 from taskyard._engine.world.seen import PAUSE_NS, Look, Seen, flow_number, seen_at
-from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.logging import get_logger
 from taskyard_contract import pickling
 from taskyard_contract.parts import making
@@ -68,8 +67,6 @@ class ModuleState:
         for place in places:
             try:
                 parts += self._part_of(place)
-            except FlowRunTimeoutError:
-                raise
             except Exception as error:  # pickling runs foreign code, which may raise anything
                 left_out.add(place.module)
                 self.say_left_out(place.module, place.path, error)

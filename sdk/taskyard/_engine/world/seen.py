@@ -16,7 +16,6 @@ from time import monotonic_ns
 from types import CellType, FunctionType, MappingProxyType
 from typing import Any, Final
 
-from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.logging import get_logger
 from taskyard_contract.parts import classes
 from taskyard_contract.pickling import PROTOCOL, Pickled
@@ -284,8 +283,6 @@ def _parts(whole: Any) -> Iterator[Any]:
 def _plain(value: Any) -> bytes | None:
     try:
         return pickle.dumps(value, PROTOCOL)
-    except FlowRunTimeoutError:
-        raise
     except Exception:  # foreign code; it travels by another way, and is compared by identity only
         return None
 

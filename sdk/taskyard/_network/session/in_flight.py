@@ -9,7 +9,7 @@ answered it, each in its own way:
 
 - runs: in `Unacknowledged`, by batches, until these are durable; in `_outstanding` until their outcome came;
 - reports of flow runs: in `Decisions` until they are answered;
-- requests to end a run: in `_ending` until the run has ended;
+- requests to end a run: in `Ending` until the run has ended;
 - log records: in `LogOutbox`, by batches, until these are durable.
 
 After the welcome on a new stream exactly that is repeated, in this order, before anything new:
@@ -24,14 +24,14 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from taskyard._data.values.awaited import AwaitedRun
 from taskyard._data.values.kept import SMALL_BYTES
 from taskyard._network.session.decisions import Decision, Decisions
 from taskyard._network.session.ends import Ends
 from taskyard._network.session.log_outbox import LogOutbox
-from taskyard._network.session.outbox import IDS_PER_FRAME, MOST_BYTES, EndRequest, Outbox, end_requests
+from taskyard._network.session.outbox import IDS_PER_FRAME, MOST_BYTES, Ending, Outbox, end_requests
 from taskyard._network.session.refusals import Refusals, already_submitted, read_refusals
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.said import Said
@@ -43,6 +43,7 @@ from taskyard_contract.errors import TaskyardError
 from taskyard_contract.id_factory import new_id
 from taskyard_contract.log_entry import LogEntry
 from taskyard_contract.payload_limits import MAX_INLINE_BYTES, MAX_PAYLOAD_BYTES
+from taskyard_contract.programs.uninterrupted import uninterrupted
 from taskyard_contract.versions import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 
 Later = Callable[[float, Callable[[], None]], object]
@@ -89,11 +90,11 @@ class InFlight:
         self._worlds = WorldOutbox()
         self._postponed: set[bytes] = set()
         """Runs that an overloaded server is asked to take once more after a while."""
-        self._ending: dict[bytes, bool] = {}
-        """Runs whose end was requested, and whether that only withdraws them."""
+        self._ending = Ending()
 
     # For the threads of the user.
 
+    @uninterrupted
     def submit(
         self,
         key: GroupKey,
@@ -122,6 +123,7 @@ class InFlight:
         if self._outbox.size > MOST_BYTES:
             self._outbox.wait_for_room(self.failed)
 
+    @uninterrupted
     def submit_group(self, group: RunGroup, runs: Sequence[AwaitedRun] = ()) -> None:
         """Submit a whole group, whose outcomes will settle `runs`; nobody awaits the run of a flow."""
         if self.fatal is not None:
@@ -138,6 +140,7 @@ class InFlight:
         if self._outbox.size > MOST_BYTES:
             self._outbox.wait_for_room(self.failed)
 
+    @uninterrupted
     def watch(self, runs: Sequence[AwaitedRun]) -> list[AwaitedRun]:
         """Settle `runs`, submitted elsewhere or ended before; returns what is settled: who watched first."""
         settled = [self._outstanding.setdefault(run.run_id, run) for run in runs]
@@ -145,11 +148,13 @@ class InFlight:
         self.signal()
         return settled
 
+    @uninterrupted
     def report(self, report: pb.FlowReport) -> None:
         """Report something about a flow run whose answer nobody waits for."""
         self._outbox.add(report)
         self.signal()
 
+    @uninterrupted
     def report_end(self, report: pb.FlowReport) -> Decision:
         """Report how an attempt of a flow run ended; the answer comes when that is durable."""
         if self.fatal is not None:
@@ -161,17 +166,20 @@ class InFlight:
             self.report(report)
         return decision
 
+    @uninterrupted
     def end(self, run_ids: list[bytes], withdraws: bool) -> None:
         """Request the end of runs, or only of those that have not started."""
         for request in end_requests(run_ids, withdraws):
             self._outbox.add(request)
         self.signal()
 
+    @uninterrupted
     def log(self, entry: LogEntry) -> None:
         """Send a log record of a run whose code runs in this process."""
         self._logs.add(entry)
         self.signal()
 
+    @uninterrupted
     def announce(self, world: pb.ProgramWorld) -> None:
         """Have the server know of a world before runs that name it."""
         if self._worlds.add(world):
@@ -190,12 +198,17 @@ class InFlight:
         """Say whether the session is over, for whoever waits for room in the outbox."""
         return self.fatal is not None
 
+    @uninterrupted
     def signal(self) -> None:
         """Wake the stream, once for everything that is queued until it looks."""
         if self.fatal is not None:
             raise self.fatal
         self.signalled = True
-        self._wake()
+        try:
+            self._wake()
+        except BaseException:
+            self._wake()  # whoever was interrupted may have queued the call, and not have told the loop
+            raise
 
     # For the stream.
 
@@ -241,7 +254,7 @@ class InFlight:
         )
         self.decisions.sent(reports)
         if cancels or withdrawn:
-            self._note_ending(cancels, withdrawn)
+            self._ending.note(cancels, withdrawn, self._outstanding)
         wanted = self._next_subscriptions()
         nothing = not (groups or reports or cancels or withdrawn or wanted)
         if nothing and not (self._logs.pending or self._worlds.pending):
@@ -310,29 +323,13 @@ class InFlight:
         open_runs = list(self._outstanding)
         on_their_way = self._on_their_way()
         self._subscriptions.extend([run_id for run_id in open_runs if run_id not in on_their_way])
-        self._outbox.put_back(self._end_requests_of(self._ending))
+        self._outbox.put_back(self._ending.requests())
         # Put before the requests: what reports tell happened before anybody asked for an end.
         self._outbox.put_back(self.decisions.take_unanswered())
 
     def _on_their_way(self) -> set[bytes]:
         """Return the runs that the server will hear of, or may hear of once more."""
         return self._sent.run_ids() | self._outbox.run_ids() | self._postponed
-
-    def _end_requests_of(self, run_ids: Iterable[bytes]) -> list[EndRequest]:
-        """Return what has been requested of some runs that have not ended."""
-        ending: dict[bool, list[bytes]] = {False: [], True: []}
-        for run_id in run_ids:
-            withdraws = self._ending.get(run_id)
-            if withdraws is not None:
-                ending[withdraws].append(run_id)
-        return [request for withdraws, ids in ending.items() for request in end_requests(ids, withdraws)]
-
-    def _note_ending(self, cancels: list[bytes], withdrawn: list[bytes]) -> None:
-        outstanding = self._outstanding
-        for run_id in withdrawn:
-            if run_id in outstanding:
-                self._ending.setdefault(run_id, True)  # to cancel it asks for more
-        self._ending.update((run_id, False) for run_id in cancels if run_id in outstanding)
 
     def _settle(self, results: pb.ResultBatch) -> None:
         """Settle runs in bulk, and wake those who wait only when all are settled."""
@@ -349,13 +346,9 @@ class InFlight:
                     run.weigh(len(data))
         awaited += self.ends.settle(self._outstanding, results.others)
         if self._ending:
-            self._forget_ending(results)
+            self._ending.forget((*results.run_ids, *(outcome.run_id for outcome in results.others)))
         for run in awaited:
             run.announce()
-
-    def _forget_ending(self, results: pb.ResultBatch) -> None:
-        for run_id in (*results.run_ids, *(outcome.run_id for outcome in results.others)):
-            self._ending.pop(run_id, None)
 
     def _apply_refusals(self, refusals: Refusals) -> None:
         early = self._asked_for_too_early(refusals)
@@ -378,7 +371,7 @@ class InFlight:
         return unknown & self._on_their_way() if unknown else unknown
 
     def _refuse(self, run_id: bytes, error: TaskyardError) -> None:
-        self._ending.pop(run_id, None)
+        self._ending.forget((run_id,))
         run = self._outstanding.pop(run_id, None)
         if run is not None:
             self.tally.note_refused(run)
@@ -394,7 +387,7 @@ class InFlight:
         def put_back() -> None:
             self._postponed -= run_ids
             # With the requests to end them, which came when the server knew nothing of these runs.
-            self._outbox.put_back([*groups, *self._end_requests_of(run_ids)])
+            self._outbox.put_back([*groups, *self._ending.requests(run_ids)])
             self._wake()
 
         self._call_later(delay, put_back)

@@ -8,12 +8,13 @@ everything behind them waits too.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from taskyard._network.session.run_groups import GroupKey, RunGroup, Upstream
 from taskyard._network.session.templates import Template
 from taskyard_api.v1 import session_service_pb2 as pb
+from taskyard_contract.programs.uninterrupted import interruptible
 
 RUNS_PER_FRAME: Final = 512
 """Enough that a frame's own cost does not show, few enough that the first results come early."""
@@ -46,6 +47,39 @@ def end_requests(run_ids: list[bytes], withdraws: bool) -> list[EndRequest]:
     """Return the requests to end some runs, none of them too large for a frame."""
     starts = range(0, len(run_ids), IDS_PER_FRAME)
     return [EndRequest(run_ids[start : start + IDS_PER_FRAME], withdraws) for start in starts]
+
+
+class Ending:
+    """Runs whose end was requested, and whether that only withdraws them, until they have ended."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._withdraws: dict[bytes, bool] = {}
+
+    def __bool__(self) -> bool:
+        """Say whether there are any."""
+        return bool(self._withdraws)
+
+    def note(self, cancels: list[bytes], withdrawn: list[bytes], outstanding: Container[bytes]) -> None:
+        """Note what is requested of runs, as far as these have not ended."""
+        for run_id in withdrawn:
+            if run_id in outstanding:
+                self._withdraws.setdefault(run_id, True)  # to cancel it asks for more
+        self._withdraws.update((run_id, False) for run_id in cancels if run_id in outstanding)
+
+    def forget(self, run_ids: Iterable[bytes]) -> None:
+        """Forget runs that have ended."""
+        for run_id in run_ids:
+            self._withdraws.pop(run_id, None)
+
+    def requests(self, run_ids: Iterable[bytes] | None = None) -> list[EndRequest]:
+        """Return what was requested, of all runs or of some."""
+        ending: dict[bool, list[bytes]] = {False: [], True: []}
+        for run_id in self._withdraws if run_ids is None else run_ids:
+            withdraws = self._withdraws.get(run_id)
+            if withdraws is not None:
+                ending[withdraws].append(run_id)
+        return [request for withdraws, ids in ending.items() for request in end_requests(ids, withdraws)]
 
 
 Item = RunGroup | pb.FlowReport | EndRequest
@@ -116,6 +150,7 @@ class Outbox:
             self._items.extendleft(reversed(items))
             self.size += sum(len(args) for item in items if isinstance(item, RunGroup) for args in item.args)
 
+    @interruptible
     def wait_for_room(self, given_up: Callable[[], bool]) -> None:
         """Block this thread while too much waits here, unless nobody will ever send it."""
         while self.size > MOST_BYTES and not given_up():

@@ -26,6 +26,7 @@ from taskyard_api.v1 import common_pb2
 from taskyard_api.v1 import session_service_pb2 as pb
 from taskyard_contract.errors import ConnectionFailed, TaskyardError
 from taskyard_contract.log_entry import LogEntry
+from taskyard_contract.programs.uninterrupted import interruptible
 from taskyard_contract.states import RunState
 from taskyard_contract.transport.channels import target_of
 
@@ -243,8 +244,12 @@ class Session:
         if client is not None:
             client.close()
 
+    @interruptible
     def wake(self) -> None:
-        """Make the stream, if there is one, ask for the next frame. From any thread."""
+        """Make the stream, if there is one, ask for the next frame. From any thread; repeat it if it raises.
+
+        It gives way to other threads, so this is where those that interrupt code which only submits find it.
+        """
         stream = self._stream
         if stream is not None:
             self._thread.loop().call_soon_threadsafe(stream.wake)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, PydanticUserError, field_validator
 
 from taskyard._engine.definitions.parameter_types import ParameterValidator
 from taskyard._engine.definitions.signatures import CallSignature
-from taskyard.exceptions import FlowRunTimeoutError, ParameterTypeError
+from taskyard.exceptions import FlowTimedOut, ParameterTypeError
 
 if TYPE_CHECKING:
     from somewhere import Unknown  # type: ignore[import-not-found]  # known to type checkers only, if at all
@@ -88,12 +88,12 @@ def test_the_end_of_the_time_is_no_fault_of_a_parameter() -> None:
         @field_validator("item")
         @classmethod
         def _look_up(cls, item: str) -> str:
-            raise FlowRunTimeoutError("time is up")
+            raise FlowTimedOut("time is up")
 
     def slow(order: Slow) -> None: ...
 
     slow.__annotations__["order"] = Slow
-    with pytest.raises(FlowRunTimeoutError, match="time is up"):
+    with pytest.raises(FlowTimedOut, match="time is up"):
         validate(slow, {"item": "tea"})
 
 

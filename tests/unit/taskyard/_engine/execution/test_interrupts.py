@@ -3,28 +3,31 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
 import pytest
 
+from taskyard._engine.execution import interrupts
 from taskyard._engine.execution.interrupts import (
     FlowCancelled,
     LoopInterrupter,
     SignalInterrupter,
     ThreadInterrupter,
     TimeLimit,
-    catch_termination,
-    exit_code_of,
     interrupter,
     raise_missed,
     run_interruptibly,
 )
 from taskyard._engine.execution.raising import TakenBack
-from taskyard.exceptions import FlowRunTimeoutError, TerminationSignal
+from taskyard._engine.execution.termination import catch_termination, exit_code_of
+from taskyard.exceptions import FlowTimedOut, TerminationSignal
+from taskyard_contract.programs.uninterrupted import interruptible, uninterrupted
 
 
 def spin_until_stopped() -> None:
@@ -115,6 +118,8 @@ def test_another_thread_is_stopped_at_its_next_bytecode() -> None:
             spin_until_stopped()
         except FlowCancelled as error:
             ended.append(type(error))
+        finally:
+            stoppers[0].close()
 
     thread = threading.Thread(target=body)
     thread.start()
@@ -122,6 +127,118 @@ def test_another_thread_is_stopped_at_its_next_bytecode() -> None:
     stoppers[0].interrupt()
     thread.join(30)
     assert ended == [FlowCancelled]
+
+
+def test_what_was_lost_in_a_callback_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python only prints what comes while it calls back for a weak reference, or a finalizer."""
+    monkeypatch.setattr(interrupts, "INSIST_SECONDS", 0.01)
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: lost.append(args.exc_type))
+    ended: list[type[BaseException]] = []
+    stoppers: list[ThreadInterrupter] = []
+    inside = threading.Event()
+
+    class Forgotten:
+        pass
+
+    def spin_in_a_callback(_: object) -> None:
+        inside.set()
+        spin_until_stopped()
+
+    def body() -> None:
+        stopper = ThreadInterrupter(FlowCancelled)
+        stoppers.append(stopper)
+        forgotten = Forgotten()
+        reference = weakref.ref(forgotten, spin_in_a_callback)
+        try:
+            del forgotten
+            assert reference() is None
+            spin_until_stopped()
+        except FlowCancelled as error:
+            ended.append(type(error))
+        finally:
+            stopper.close()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert inside.wait(30)
+    stoppers[0].interrupt()
+    thread.join(30)
+    assert (lost, ended) == ([FlowCancelled], [FlowCancelled])
+
+
+def test_an_interruption_is_not_repeated_while_the_body_cleans_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "INSIST_SECONDS", 0.01)
+    cleaned: list[str] = []
+
+    def body() -> None:
+        stopper = ThreadInterrupter(FlowCancelled)
+        stoppers.append(stopper)
+        try:
+            try:
+                spin_until_stopped()
+            finally:
+                time.sleep(0.1)  # what is tested is that nothing comes in this time
+                cleaned.append("whole")
+        except FlowCancelled:
+            pass
+        finally:
+            stopper.close()
+
+    stoppers: list[ThreadInterrupter] = []
+    thread = threading.Thread(target=body)
+    thread.start()
+    while not stoppers:
+        time.sleep(0.001)
+    stoppers[0].interrupt()
+    thread.join(30)
+    assert cleaned == ["whole"]
+
+
+@uninterrupted
+def whole(steps: list[str]) -> None:
+    for _ in range(200_000):
+        pass
+    steps.append("whole")
+
+
+@pytest.mark.parametrize("by", ["signal", "thread"])
+def test_what_may_not_be_interrupted_ends_before(by: str) -> None:
+    steps: list[str] = []
+    ended: list[int] = []
+
+    def work() -> None:
+        while True:
+            for _ in range(200_000):
+                pass
+            steps.append("begun")
+            whole(steps)
+
+    def body() -> None:
+        with pytest.raises(FlowTimedOut), TimeLimit(0.05, "slow"):
+            work()
+        ended.append(len(steps))
+
+    if by == "signal":
+        body()
+    else:
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join(30)
+    assert ended, "it went on"
+    whole_steps = steps[: len(steps) // 2 * 2]
+    assert whole_steps == ["begun", "whole"] * (len(steps) // 2)
+
+
+def test_what_waits_inside_of_marked_code_can_be_interrupted() -> None:
+    waits = interruptible(lambda: time.sleep(30))
+
+    @uninterrupted
+    def marked() -> None:
+        waits()
+
+    with pytest.raises(FlowTimedOut), TimeLimit(0.05, "slow"):
+        marked()
 
 
 def test_what_was_not_raised_yet_is_taken_back() -> None:
@@ -134,7 +251,7 @@ def test_what_was_not_raised_yet_is_taken_back() -> None:
 def test_a_time_limit_in_the_main_thread() -> None:
     limit = TimeLimit(0.01, "slow")
     before = signal.getitimer(signal.ITIMER_REAL)[0]
-    with pytest.raises(FlowRunTimeoutError, match=r"'slow' exceeded timeout of 0\.01 second"), limit:
+    with pytest.raises(FlowTimedOut, match=r"'slow' exceeded timeout of 0\.01 second"), limit:
         time.sleep(30)
     assert limit.expired
     after = signal.getitimer(signal.ITIMER_REAL)[0]
@@ -144,7 +261,7 @@ def test_a_time_limit_in_the_main_thread() -> None:
 def test_a_time_limit_inside_another_one() -> None:
     outer, inner = TimeLimit(30, "outer"), TimeLimit(0.01, "inner")
     with outer:
-        with pytest.raises(FlowRunTimeoutError), inner:
+        with pytest.raises(FlowTimedOut), inner:
             spin_until_stopped()
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
     assert (outer.expired, inner.expired) == (False, True)

@@ -11,7 +11,7 @@ from taskyard._data.values.hashing import hash_objects
 from taskyard._engine.submission.arguments import add_order, offload, pack
 from taskyard._engine.submission.mapping import expand
 from taskyard._engine.submission.submitting import submit_many, submit_one
-from taskyard.exceptions import FlowRunTimeoutError, NotPicklable, PayloadTooLarge
+from taskyard.exceptions import FlowTimedOut, NotPicklable, PayloadTooLarge
 from taskyard.futures import Future
 from taskyard.states import Completed
 from taskyard.tasks import task
@@ -104,14 +104,14 @@ class TimeIsUp:
     def __reduce__(self) -> tuple[Any, ...]:
         self.up, earlier = True, self.up
         if not earlier:
-            raise FlowRunTimeoutError
+            raise FlowTimedOut
         return TimeIsUp, ()
 
 
 def test_the_end_of_a_flows_time_is_not_taken_for_a_fault_of_arguments(session: LoopbackSession) -> None:
-    with pytest.raises(FlowRunTimeoutError):
+    with pytest.raises(FlowTimedOut):
         submit_one(identity, session.scope(), (TimeIsUp(),), {})
-    with pytest.raises(FlowRunTimeoutError):
+    with pytest.raises(FlowTimedOut):
         submit_many(identity, session.scope(), expand(identity.signature, ([TimeIsUp()],), {}))
     assert session.script.submitted == []
 
@@ -123,18 +123,18 @@ def test_the_end_of_a_flows_time_is_not_taken_for_a_fault_of_code(session: Loopb
     def refers() -> object:
         return moment
 
-    with pytest.raises(FlowRunTimeoutError):
+    with pytest.raises(FlowTimedOut):
         submit_one(refers, session.scope(), (), {})
 
 
 def test_the_end_of_a_flows_time_is_not_taken_for_a_fault_of_a_cache_key(session: LoopbackSession) -> None:
-    with pytest.raises(FlowRunTimeoutError):
+    with pytest.raises(FlowTimedOut):
         hash_objects(TimeIsUp())
 
     def late(*_: object) -> str:
-        raise FlowRunTimeoutError
+        raise FlowTimedOut
 
-    with pytest.raises(FlowRunTimeoutError):
+    with pytest.raises(FlowTimedOut):
         submit_one(identity.with_options(cache_key_fn=late), session.scope(), (1,), {})
 
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from support.loopback import LoopbackSession
 
 from taskyard import task
 from taskyard._engine.execution.interrupts import ThreadInterrupter
-from taskyard._engine.thread_agent import agent
+from taskyard._engine.thread_agent import agent, kept
 from taskyard._engine.thread_agent.attempts import ThreadAttempt
 from taskyard._network.server.loop_thread import loop_thread
-from taskyard.exceptions import ConnectionFailed, FlowCancelled, RunCancelled
+from taskyard.exceptions import ConnectionFailed, FlowCancelled, FlowTimedOut, RunCancelled
 from taskyard.futures import Future
 from taskyard_api.v1 import agent_service_pb2 as ap
 from taskyard_api.v1 import template_pb2
@@ -216,6 +217,56 @@ def test_a_direct_run_that_is_assigned_after_its_caller_has_gone_is_reported(
         runs.serve(future)
     _assign(runs, 6, [future.run_id])
     eventually(lambda: runs.reported == [(5, future.run_id), (6, future.run_id)])
+
+
+def test_a_direct_run_whose_attempt_was_lost_between_two_instructions_is_reported(
+    runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Torn(SimpleQueue[Any]):
+        def get(self, *_: Any) -> Any:
+            super().get()
+            raise FlowTimedOut  # its caller has it in no variable yet
+
+    monkeypatch.setattr(kept, "SimpleQueue", Torn)
+    future = _kept(runs, lambda: 1, direct=True)
+    _assign(runs, 5, [future.run_id])
+    with pytest.raises(FlowTimedOut):
+        runs.serve(future)
+    eventually(lambda: runs.reported == [(5, future.run_id)])
+    assert not list(runs.held())
+    assert runs.demand().window == 2
+
+
+@pytest.mark.parametrize("assigned", ["before", "after"])
+def test_a_direct_run_that_its_caller_never_served_is_reported(runs: Any, assigned: str) -> None:
+    future = _kept(runs, lambda: 1, direct=True)
+    runs.session.watch(future)
+    if assigned == "before":
+        _assign(runs, 5, [future.run_id])
+    runs.leave_entered(FlowTimedOut())
+    if assigned == "after":
+        _assign(runs, 5, [future.run_id])
+    eventually(lambda: runs.reported == [(5, future.run_id)])
+    runs.leave_entered(FlowTimedOut())  # there is nothing any more that it could be said of
+    assert not list(runs.held())
+
+
+def test_a_call_that_was_never_submitted_is_not_kept(runs: Any) -> None:
+    future = _kept(runs, lambda: 1, direct=True)
+    runs.leave_entered(FlowTimedOut())
+    assert runs._future_of(future.run_id) is None
+
+
+def test_what_is_being_served_is_not_left_by_a_call_inside_of_it(runs: Any) -> None:
+    outer = _kept(runs, lambda: runs.leave_entered(FlowTimedOut()), direct=True)
+    _assign(runs, 5, [outer.run_id])
+    runs.session.watch(outer)
+    caller = threading.Thread(target=runs.serve, args=(outer,))
+    caller.start()
+    eventually(lambda: runs.reported == [(5, outer.run_id)])
+    assert runs._future_of(outer.run_id) is outer
+    outer.settle(b"")
+    caller.join(30)
 
 
 def test_an_end_of_the_flow_that_a_cancellation_of_the_run_comes_on_top_of_is_not_lost(runs: Any) -> None:

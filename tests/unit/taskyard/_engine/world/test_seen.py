@@ -8,7 +8,7 @@ from support.main_modules import program, run
 
 from taskyard._engine.world import seen
 from taskyard._engine.world.seen import Look, Seen, look_at_all_now, look_now, seen_of
-from taskyard.exceptions import FlowRunTimeoutError
+from taskyard.exceptions import FlowTimedOut
 from taskyard_contract import pickling
 
 
@@ -176,7 +176,7 @@ def test_circles_are_looked_at_once() -> None:
 def test_the_end_of_a_flow_s_time_is_not_taken_for_a_value_that_cannot_be_pickled() -> None:
     class Slow:
         def __reduce__(self) -> str:
-            raise FlowRunTimeoutError("its time is up, while this is pickled")
+            raise FlowTimedOut("its time is up, while this is pickled")
 
-    with pytest.raises(FlowRunTimeoutError):
+    with pytest.raises(FlowTimedOut):
         seen._plain(Slow())
