@@ -27,6 +27,8 @@ def pytest_configure() -> None:
     for name in _settings():
         del os.environ[name]
     os.environ[HOME] = tempfile.mkdtemp(prefix="taskyard-")
+    # Tests import gRPC before the SDK can say so: what it does by itself after a fork crashes the child.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 
 def pytest_unconfigure() -> None:

@@ -166,13 +166,31 @@ def _exit() -> None:
         loop_thread.stop()
 
 
-def _after_fork() -> None:
-    # What the parent left to the collector may hold gRPC objects, and destroying one here can wait for a
-    # thread of the parent for ever, or crash.
-    gc.freeze()
-    loop_thread.forget()
-    _before_exit.clear()
+class _Forking(threading.local):
+    """Keeps the collector of garbage from a forked child until it leaves alone what its parent left.
+
+    That may hold gRPC objects, and destroying one in the child can wait for a thread of the parent for ever,
+    or crash. What Python itself does after a fork makes objects, so the collector could begin before any of
+    our code does.
+    """
+
+    _collects = False
+
+    def begin(self) -> None:
+        self._collects = gc.isenabled()
+        gc.disable()
+
+    def end(self) -> None:
+        if self._collects:
+            gc.enable()
+
+    def end_in_child(self) -> None:
+        gc.freeze()
+        loop_thread.forget()
+        _before_exit.clear()
+        self.end()
 
 
+_forking: Final = _Forking()
 atexit.register(_exit)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_forking.begin, after_in_parent=_forking.end, after_in_child=_forking.end_in_child)
