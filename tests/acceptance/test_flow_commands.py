@@ -77,3 +77,71 @@ def test_row_115_a_flow_whose_program_was_ended_is_planned_and_resumed_by_the_co
     missing = stage.call("flow", "resume", format_id(bytes(16)))
     assert missing.returncode == 1
     assert "Traceback" not in missing.stderr
+
+
+MODELS = """
+from pydantic import BaseModel
+
+class Item(BaseModel):
+    name: str
+    tags: set[str] = {"green", "black", "white", "red"}
+"""
+ORDERS = """
+from dataclasses import dataclass
+from pathlib import Path
+from pydantic import BaseModel
+from models import Item
+from taskyard import flow, task
+
+HERE = Path(__file__).parent
+
+class Order(BaseModel):
+    number: int
+    item: Item
+
+@dataclass(frozen=True)
+class Price:
+    amount: float
+    of: frozenset
+
+@task
+def price(order: Order, item: Item):
+    with open(HERE / "log", "a") as log:
+        log.write(f"{order.number}\\n")
+    if order.number == 7 and not (HERE / "mended").exists():
+        raise ValueError("no price")
+    return Price(1.5 * order.number, frozenset(item.tags))
+
+@task
+def amount(price: Price):
+    with open(HERE / "log", "a") as log:
+        log.write(f"amount-{price.amount}\\n")
+    return price.amount
+
+@flow
+def main(item: Item):
+    prices = price.map([Order(number=n, item=item) for n in range(8)], [item] * 8)
+    return sum(amount.map(prices).result())
+
+if __name__ == "__main__":
+    print(main(Item(name="tea")))
+"""
+
+
+def test_row_115_calls_with_models_of_the_program_are_found_by_another_process(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Models have sets, which each process writes in another order; and the file is another module there."""
+    (tmp_path / "models.py").write_text(MODELS)
+    script, log = tmp_path / "orders.py", tmp_path / "log"
+    script.write_text(ORDERS)
+    stage.start_file(script).process.wait(60)
+    [run] = stage.document("run", "ls", "--kind", "flow")
+    assert run["state"] == "FAILED"
+    plan = stage.document("flow", "resume", run["id"], "--dry-run")
+    assert (plan["reused"], plan["executed"]) == (14, 2), plan
+    (tmp_path / "mended").touch()
+    done = stage.call("flow", "resume", run["id"])
+    assert (done.returncode, done.stdout) == (0, f"{run['id']} Completed\n"), done.stderr
+    lines = log.read_text().split()
+    assert sorted(lines) == sorted([*map(str, range(8)), "7", *(f"amount-{1.5 * n}" for n in range(8))])
