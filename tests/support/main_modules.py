@@ -8,7 +8,8 @@ from typing import Any
 
 from taskyard_contract import pickling
 from taskyard_contract.world import main_module
-from taskyard_contract.world.main_module import MAIN, Entry, Names
+from taskyard_contract.world.main_module import Entry, Names
+from taskyard_contract.world.script_names import MAIN
 
 
 @contextmanager

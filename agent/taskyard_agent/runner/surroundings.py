@@ -22,7 +22,7 @@ from typing import Any, Final
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.world import facts, inherited, main_module, process_options
 from taskyard_contract.world.facts import WorldFacts
-from taskyard_contract.world.module_names import SCRIPT
+from taskyard_contract.world.script_names import MAIN, SCRIPT
 
 _NONE: Final[Mapping[str, str]] = {}
 KEPT: Final = ("TASKYARD_SERVER",)
@@ -236,7 +236,7 @@ class _NamedFiles(MetaPathFinder):
 def _begin_main(known: WorldFacts) -> None:
     """Make a ``__main__`` that looks as the program's, to be filled with what its runs use."""
     said = known.main
-    main = ModuleType(main_module.MAIN, said.doc)
+    main = ModuleType(MAIN, said.doc)
     if said.file is not None:
         main.__file__ = said.file
     main.__package__ = said.package

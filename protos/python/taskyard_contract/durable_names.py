@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from taskyard_contract import code_lines
 from taskyard_contract.world import apart as reading_apart
-from taskyard_contract.world import main_module, module_parts
+from taskyard_contract.world import main_module, module_parts, script_names
 
 
 def exception(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
@@ -80,7 +80,7 @@ def globals_of(module: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
         names: What the function looks for in them: some of ``__main__`` are made when they are asked for, and
             code that looks into its globals does not ask.
     """
-    if module != main_module.MAIN:
+    if module != script_names.MAIN:
         return vars(import_module(module))
     main = main_module.current()
     for name in names:
@@ -90,7 +90,7 @@ def globals_of(module: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def part_of(module: str, qualname: str, path: tuple[str, ...]) -> Any:
     """Return what lies behind a name: the function, for example, that a decorator has wrapped."""
-    found: Any = main_module.current() if module == main_module.MAIN else import_module(module)
+    found: Any = main_module.current() if module == script_names.MAIN else import_module(module)
     for name in (*qualname.split("."), *path):
         found = getattr(found, name)
     return found
@@ -137,7 +137,7 @@ def dispatching_function(fn: Callable[..., Any], others: list[tuple[type, Any]])
 
 def class_of(meta: Any, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> Any:
     """Return a class of which neither its base classes nor code of ``__main__`` hear: they have already."""
-    maker = next(one for one in meta.__mro__ if one.__module__ != main_module.MAIN)
+    maker = next(one for one in meta.__mro__ if one.__module__ != script_names.MAIN)
     for untold in _UNTOLD if bases and bases != (object,) else ():
         try:
             made = maker.__new__(meta, name, (untold, *bases), namespace)
@@ -191,13 +191,13 @@ def type_parameter(
     """Return a `TypeVar`, `ParamSpec` or `TypeVarTuple` of ``__main__``."""
     limits = {} if bound is None else {"bound": bound}
     made = kind(name, *constraints, **limits, **(options or {}))
-    made.__module__ = main_module.MAIN
+    made.__module__ = script_names.MAIN
     return made
 
 
 def type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
     """Return what ``type X = ...`` makes in ``__main__``: its module is that of the code which makes it."""
-    made = FunctionType(_alias.__code__, {"__name__": main_module.MAIN})
+    made = FunctionType(_alias.__code__, {"__name__": script_names.MAIN})
     return made(kind, name, value, parameters)
 
 

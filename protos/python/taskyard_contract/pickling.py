@@ -29,7 +29,8 @@ from taskyard_contract.parts.making import PROTOCOL as PROTOCOL  # others ask fo
 from taskyard_contract.parts.noting import Noting
 from taskyard_contract.values.layout import LaidOut
 from taskyard_contract.world import bound_methods, main_module, module_names
-from taskyard_contract.world.main_module import MAIN, Entry
+from taskyard_contract.world.main_module import Entry
+from taskyard_contract.world.script_names import MAIN
 
 ENCODING: Final = PICKLE
 

@@ -14,7 +14,7 @@ from taskyard_agent.runner.surroundings import NoWorld, Surroundings
 from taskyard_api.v1 import template_pb2
 from taskyard_contract.world import facts, inherited
 from taskyard_contract.world.facts import MainFacts, WorldFacts
-from taskyard_contract.world.module_names import SCRIPT
+from taskyard_contract.world.script_names import SCRIPT
 
 
 @pytest.fixture(autouse=True)

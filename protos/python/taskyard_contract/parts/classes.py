@@ -16,7 +16,7 @@ from types import FunctionType, MemberDescriptorType
 from typing import Any, Final, NamedTuple, NewType, ParamSpec, TypeVar, TypeVarTuple
 
 from taskyard_contract import durable_names
-from taskyard_contract.world.main_module import MAIN
+from taskyard_contract.world.script_names import MAIN
 
 TYPE_PARAMETERS: Final = (TypeVar, ParamSpec, TypeVarTuple)
 _TYPE_ALIAS: Final = getattr(typing, "TypeAliasType", None)

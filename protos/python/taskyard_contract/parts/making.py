@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from taskyard_contract import durable_names
-from taskyard_contract.world.main_module import MAIN, Entry
+from taskyard_contract.world.main_module import Entry
 from taskyard_contract.world.module_parts import ModulePart
+from taskyard_contract.world.script_names import MAIN
 
 PROTOCOL: Final = 5
 """The one that the encoding names, whatever Python's default is: other versions of Python have to read it."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from taskyard_contract.parts import classes
 from taskyard_contract.world import module_names
-from taskyard_contract.world.main_module import MAIN
+from taskyard_contract.world.script_names import MAIN
 
 
 class Noting(pickle.Pickler):

@@ -14,8 +14,7 @@ import hashlib
 import pickletools
 from typing import Any, Final
 
-from taskyard_contract.world.main_module import MAIN
-from taskyard_contract.world.module_names import SCRIPT
+from taskyard_contract.world.script_names import MAIN, SCRIPT, is_of_a_script
 
 MOST_BYTES: Final = 8 * 1024
 """Larger pickles are told apart by their bytes: reading takes a microsecond for each."""
@@ -121,7 +120,7 @@ class _Reading:
 
 
 def _atom(name: str, arg: Any) -> _Node:
-    if type(arg) is str and (arg == MAIN or arg.startswith(SCRIPT)):
+    if is_of_a_script(arg):
         arg = MAIN  # the program's own file, as whatever module it was read
     node = _Node(name, [])
     node.digest = _hashed(name.encode(), repr(arg).encode("utf-8", "surrogatepass"))

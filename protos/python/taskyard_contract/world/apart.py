@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Final
 
-from taskyard_contract.world.main_module import MAIN, Entry, current
+from taskyard_contract.world.main_module import Entry, current
+from taskyard_contract.world.script_names import MAIN
 
 MOST_KEPT: Final = 64
 """Sets of names that are kept, because further results of them have to be of the same classes."""

@@ -19,8 +19,8 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, Modu
 from typing import Any, Final, NamedTuple
 
 from taskyard_contract.world import bound_methods, module_parts
+from taskyard_contract.world.script_names import MAIN
 
-MAIN: Final = "__main__"
 MOST_BYTES: Final = 64 * 1024
 """Values with a larger pickle are looked at rarely: that takes longer than a call of a task may."""
 _SLOTS: Final = (GetSetDescriptorType, MemberDescriptorType)

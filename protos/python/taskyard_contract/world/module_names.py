@@ -14,10 +14,9 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from taskyard_contract.code_lines import inner_codes
-from taskyard_contract.world.main_module import MAIN, own_name
+from taskyard_contract.world.main_module import own_name
+from taskyard_contract.world.script_names import MAIN
 
-SCRIPT: Final = "__taskyard_loader_"
-"""Begins the names of modules that scripts become which a program loads flows from."""
 _HOLDERS: Final = ("fn", "__wrapped__", "__func__", "func")
 """Attributes under which decorators keep what they decorate."""
 _MOST_HOLDERS: Final = 4

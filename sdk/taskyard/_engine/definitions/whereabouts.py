@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from taskyard_contract.world.module_names import SCRIPT
+from taskyard_contract.world.script_names import SCRIPT
 
 MOST_BYTES: Final = 4_096
 """A longer one is not recorded: no file has such a path."""

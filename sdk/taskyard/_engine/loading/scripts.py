@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from taskyard.exceptions import ScriptError
-from taskyard_contract.world.module_names import SCRIPT
+from taskyard_contract.world.script_names import SCRIPT
 
 
 class _Loaded(NamedTuple):

@@ -20,8 +20,8 @@ from taskyard.exceptions import NotPicklable
 from taskyard_contract import pickling
 from taskyard_contract.parts import making
 from taskyard_contract.world import main_module
-from taskyard_contract.world.main_module import MAIN, MOST_BYTES, Entry, is_changing
-from taskyard_contract.world.module_names import SCRIPT
+from taskyard_contract.world.main_module import MOST_BYTES, Entry, is_changing
+from taskyard_contract.world.script_names import MAIN, is_of_a_script
 
 
 class Code(NamedTuple):
@@ -191,12 +191,8 @@ def _classes_of_main() -> set[str]:
     return {
         name
         for name, value in vars(main_module.current()).items()
-        if isinstance(value, type) and value.__qualname__ == name and _is_of_a_script(value.__module__)
+        if isinstance(value, type) and value.__qualname__ == name and is_of_a_script(value.__module__)
     }
-
-
-def _is_of_a_script(module: object) -> bool:
-    return isinstance(module, str) and (module == MAIN or module.startswith(SCRIPT))
 
 
 def _is_found_by_base(name: str, reached: Iterable[str]) -> bool:

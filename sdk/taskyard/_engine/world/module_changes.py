@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple
 from taskyard._engine.world.local_modules import local_modules
 from taskyard._engine.world.module_texts import Text, Texts
 from taskyard_contract.parts import classes
-from taskyard_contract.world.main_module import MAIN
 from taskyard_contract.world.module_names import is_importable
 from taskyard_contract.world.module_parts import CONTAINERS, is_plain
+from taskyard_contract.world.script_names import MAIN
 
 MOST_ITEMS: Final = 1000
 """Of a container that is looked into: what is registered is less."""

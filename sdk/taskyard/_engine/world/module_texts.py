@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from taskyard._engine.world.sent_parts import IMPORT, cells
-from taskyard_contract.world.main_module import MAIN
+from taskyard_contract.world.script_names import MAIN
 
 MOST_BYTES: Final = 1024 * 1024
 """Of all texts but the script's: 40 ms of work."""

@@ -22,7 +22,7 @@ from importlib.machinery import ModuleSpec
 from typing import Any, Final, NamedTuple
 
 from taskyard._data.identity.installed import OWN, installed_roots
-from taskyard_contract.world.main_module import MAIN
+from taskyard_contract.world.script_names import MAIN
 
 _NEVER: Final = frozenset({*OWN, MAIN, "__mp_main__"})
 _SITES: Final = frozenset({"site-packages", "dist-packages"})
