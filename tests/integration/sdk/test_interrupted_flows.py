@@ -14,6 +14,8 @@ from taskyard.exceptions import FlowRunTimeoutError
 from taskyard.settings import temporary_settings
 from taskyard.states import State
 
+# What was raised in vain is raised once more.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 ENDS_OF_EACH = 12
 GENEROUS_SECONDS = 20.0
 
@@ -75,7 +77,6 @@ def test_a_flow_whose_time_is_up_ends_whatever_it_is_at(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", WORK)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is raised once more then
 @pytest.mark.usefixtures("runner")
 def test_so_does_one_in_another_thread(what: str) -> None:
     names: set[str | None] = set()

@@ -6,6 +6,7 @@ another one, and a run that is handed over to nobody is waited for. Whoever rais
 (`is_uninterrupted`), and comes again a little later. The marked code itself costs nothing.
 """
 
+import gc
 import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
@@ -34,14 +35,16 @@ def interruptible(function: F) -> F:
 def is_uninterrupted(frame: FrameType | None) -> bool:
     """Say whether nothing may be raised where this frame is: the innermost mark around it decides.
 
-    Nor is anything raised where Python would only print it: in finalizers, and callbacks of weak references.
+    Nor is anything raised where Python would only print it: in finalizers, and in callbacks of weak references
+    and of the collector of garbage.
     """
+    collecting = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None:
         code = frame.f_code
         mark = _marked.get(code)
         if mark is not None:
             return mark
-        if code.co_name == "__del__" or code.co_filename in _OF_WEAK_REFERENCES:
+        if code.co_name == "__del__" or code.co_filename in _OF_WEAK_REFERENCES or code in collecting:
             return True
         frame = frame.f_back
     return False

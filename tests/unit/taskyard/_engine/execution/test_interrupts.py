@@ -1,6 +1,7 @@
 """Interruptions hit the body of a flow, or nothing."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ from taskyard._engine.execution.interrupts import (
 from taskyard._engine.execution.raising import TakenBack
 from taskyard._engine.execution.termination import catch_termination, exit_code_of
 from taskyard.exceptions import FlowTimedOut, TerminationSignal
-from taskyard_contract.programs.uninterrupted import interruptible, uninterrupted
+from taskyard_contract.programs.uninterrupted import interruptible, is_uninterrupted, uninterrupted
 
 
 def spin_until_stopped() -> None:
@@ -228,6 +229,29 @@ def test_what_may_not_be_interrupted_ends_before(by: str) -> None:
     assert ended, "it went on"
     whole_steps = steps[: len(steps) // 2 * 2]
     assert whole_steps == ["begun", "whole"] * (len(steps) // 2)
+
+
+def test_nothing_is_raised_where_python_would_only_print_it() -> None:
+    seen: dict[str, bool] = {}
+
+    def look(where: str) -> None:
+        seen[where] = is_uninterrupted(sys._getframe())
+
+    class Dying:
+        def __del__(self) -> None:
+            look("a finalizer")
+
+    def collected(phase: str, _: object) -> None:
+        look("a callback of the collector")
+
+    look("ordinary code")
+    gc.callbacks.append(collected)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(collected)
+    Dying()
+    assert seen == {"ordinary code": False, "a callback of the collector": True, "a finalizer": True}
 
 
 def test_what_waits_inside_of_marked_code_can_be_interrupted() -> None:
