@@ -35,7 +35,7 @@ def interruptible(function: F) -> F:
 def is_uninterrupted(frame: FrameType | None) -> bool:
     """Say whether nothing may be raised where this frame is: the innermost mark around it decides.
 
-    Nor is anything raised where Python would only print it: in finalizers, and in callbacks of weak references
+    Nor is anything raised where Python would only print it: in finalizers, in callbacks of weak references
     and of the collector of garbage.
     """
     collecting = [getattr(callback, "__code__", None) for callback in gc.callbacks]
