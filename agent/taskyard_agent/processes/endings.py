@@ -7,7 +7,8 @@ unwanted run executing and ends it then.
 
 When the exit of a worker is confirmed, what it had is settled, span by span:
 
-1. It was ended on account of a run: that run is cancelled, dropped or lost, as the account says.
+1. It was ended on account of a run: that run is cancelled, dropped or lost, as the account says. If it had
+   ended by itself when the signals came, the run is lost, too, that they met.
 2. It died by itself, or was ended because the lease lapsed, and the progress board names a run: that run is
    lost.
 3. It died by itself between two runs: nobody's fault, unless it happens again and again (`MAX_STRIKES`), as
@@ -15,8 +16,8 @@ When the exit of a worker is confirmed, what it had is settled, span by span:
    and so on, so that the rest of the queue gets through. What it was given when it was gone is not counted.
 
 Everything else that it had has not started: it is queued again, or given back. Invariant: a run that had
-started counts as ended only when the exit of its process is confirmed, and only the run on whose account a
-worker ended pays for it; all others of that worker execute elsewhere.
+started counts as ended only when the exit of its process is confirmed; those of a worker that has ended that
+had not started execute elsewhere, and no others.
 """
 
 import asyncio
@@ -101,6 +102,8 @@ class Endings:
             parts = [span]
             if ending is not None and ending.why is not Why.LEASE_LOST:
                 parts = self._on_account(span, ending)
+                if executing is not None and executing[1] is span:
+                    parts = self._blame_next(parts, executing[2].position)
             elif executing is not None and executing[1] is span:
                 parts = self._blame(span, executing[2].position, *_cause(ending, status))
             elif executing is None and ending is None and index == 0 and given:
@@ -152,6 +155,17 @@ class Endings:
         if span.strikes < MAX_STRIKES:
             return [span]
         return self._blame(span, span.start, *_cause(None, status))
+
+    def _blame_next(self, parts: list[Span], executing: int) -> list[Span]:
+        """End the run that signals met which were for one that had ended when they came."""
+        rest: list[Span] = []
+        for part in parts:
+            if part.start <= executing < part.stop:
+                message = "its process was ended on account of the run before it, which ended at that moment"
+                rest += self._blame(part, executing, StateReason.WORKER_DIED, message)
+            else:
+                rest.append(part)
+        return rest
 
     def _blame(self, span: Span, culprit: int, reason: StateReason, message: str) -> list[Span]:
         if culprit in span.unwanted:

@@ -144,6 +144,24 @@ def test_only_the_run_that_was_executing_is_lost_with_its_worker() -> None:
     play(scenario)
 
 
+def test_the_run_that_signals_for_an_earlier_one_have_met_is_lost_and_not_begun_twice() -> None:
+    async def scenario(stage: Stage) -> None:
+        keys = stage.assign(3)
+        worker, number, span, far = await given(stage)
+        queued = stage.pool.intake.queue.pop(2)
+        assert queued is not None
+        worker.give(99, queued)
+        far.execute(number, span.start)
+        stage.pool.endings.kill(worker, Why.WAITING_REFUSED, keys[0])
+        far.report(number, span.start, 1)  # it had ended just before
+        far.execute(99, queued.start)
+        stage.zygote.exited(1, 15)
+        assert stage.told.lost_runs == ids(keys[1:2])
+        assert ids(list(stage.pool.held())) == ids(keys[2:])
+
+    play(scenario)
+
+
 def test_the_last_signal_is_called_off_when_the_process_has_ended() -> None:
     class Clock(asyncio.BaseEventLoop):
         """Keeps the timers it is asked for."""
