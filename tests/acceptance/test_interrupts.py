@@ -23,6 +23,29 @@ def waiting(path):
 
 print(waiting({path!r}))
 """
+LOADED = """
+import pathlib, time
+from taskyard import task
+
+while pathlib.Path({path!r}).exists():
+    time.sleep(0.05)
+
+@task
+def one():
+    return 1
+"""
+LOADING = """
+import pathlib
+from loaded import one
+from taskyard import flow
+
+@flow
+def loading():
+    pathlib.Path({path!r}).touch()
+    return one.submit().result()
+
+print(loading())
+"""
 THREADS = """
 from taskyard import flow, task
 from taskyard.task_runners import ThreadPoolTaskRunner
@@ -94,6 +117,23 @@ def test_one_ctrl_c_lets_what_an_agent_runs_end(stage: Stage):
     ctrl_c(server)
     assert server.wait() == 0
     assert "Traceback" not in server.log + agent.log
+
+
+def test_a_run_whose_code_is_being_loaded_is_not_given_back(stage: Stage, tmp_path: Path):
+    """The server has heard that it executes, and would wait for its end for ever."""
+    stage.serve("--database", "sqlite://")
+    agent = stage.work("--slots", "1")
+    path = tmp_path / "loads slowly"
+    (tmp_path / "loaded.py").write_text(LOADED.format(path=str(path)))
+    (tmp_path / "main.py").write_text(LOADING.format(path=str(path)))
+    program = stage.start_file(tmp_path / "main.py")
+    running = ("run", "ls", "--kind", "task", "--state", "running")
+    eventually(lambda: stage.document(*running), "the server hears that it executes")
+    ctrl_c(agent)
+    eventually(lambda: "draining" in agent.log, "the agent drains")
+    path.unlink()
+    assert program.line() == "1"
+    assert agent.wait() == 0
 
 
 def test_ctrl_c_before_the_yard_serves_is_an_interruption(stage: Stage):

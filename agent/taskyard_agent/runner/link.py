@@ -1,10 +1,11 @@
 """The worker's end of its link: sends what ended and what was logged, and takes unstarted runs back.
 
 Two threads use it: the main one, which executes runs, and a mostly sleeping one that answers the agent while
-user code is busy. The runs of a chunk that have not started are a deque of positions. The main thread takes
-from its front and the other one, when the agent asks for the chunk back, from its end; both ends of a deque
-are atomic, so starting a run takes no lock, and a run is either started or revoked. What has ended is a deque
-as well: the main thread appends, whoever flushes takes.
+user code is busy. A chunk begins with its first run, before its code is loaded. The others, which have not
+started, are a deque of positions. The main thread takes from its front and the other one, when the agent asks
+for the chunk back, from its end; both ends of a deque are atomic, so starting a run takes no lock, and a run
+is either started or revoked. What has ended is a deque as well: the main thread appends, whoever flushes
+takes.
 
 User code may do what it likes to the process: fork it (the copy says nothing but that it waits), close the
 sockets (the agent notices), or be interrupted by a signal in the midst of a frame (nothing is written after a
@@ -82,12 +83,19 @@ class Link:
         self.output = output
         output.whose, output.flush_all, output.on_unsent = self._executing, self.flush, self._note_unsent
 
-    def begin(self, number: int, start: int, stop: int) -> deque[int]:
-        """Begin a chunk; returns the positions to execute, from which others may take the tail away."""
+    def begin(self, number: int, start: int, stop: int) -> deque[int] | None:
+        """Begin a chunk with its first run, unless all of it was taken back.
+
+        Returns:
+            The positions behind the first one, from which others may take the tail away; None for nothing.
+        """
         with self._taking:
-            positions = deque() if number in self._revoked else deque(range(start, stop))
-            self._revoked.discard(number)
-            self._number, self._stop, self._positions = number, stop, positions
+            self._number, self._stop = number, stop
+            if number in self._revoked:
+                self._revoked.discard(number)
+                self._positions = deque()
+                return None
+            self._positions = positions = deque(range(start + 1, stop))
             self._reported = start
         return positions
 

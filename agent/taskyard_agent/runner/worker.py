@@ -195,15 +195,18 @@ class Worker:
         return Opened(number, start, stop, chunk, code)
 
     def _on_chunk(self, kind: int, frame: bytes) -> None:
-        number, _, _, start, _, _ = frames.CHUNK_HEAD.unpack_from(frame)
-        # Noted before anything is parsed: if loading the code kills the process, it was this run.
-        now = time.monotonic_ns()
-        note_run(self._board.map, 0, number, start, now)
-        _, start, stop, chunk, code = self.open(kind, frame)
+        number, _, _, start, stop, _ = frames.CHUNK_HEAD.unpack_from(frame)
+        # Begun and noted before anything is parsed: if loading the code kills the process, it was this run.
+        # And the agent, which sees it executing, must not get it back meanwhile as one that has not started.
+        positions = self._link.begin(number, start, stop)
+        if positions is None:
+            return
+        note_run(self._board.map, 0, number, start, time.monotonic_ns())
+        _, _, _, chunk, code = self.open(kind, frame)
         self._packer.encoding = result_encoding_of(chunk.template)
         self._packer.arguments = chunk.template.encoding
         self._link.wall_ns = time.time_ns() - time.monotonic_ns()
-        self._execute(chunk, number, self._link.begin(number, start, stop), code)
+        self._execute(chunk, number, start, positions, code)
         if self._link.output.loose:
             self._link.output.settle()
         self.say_changes(chunk.invocation(stop - 1), self._link)
@@ -231,7 +234,9 @@ class Worker:
             )
         return self._shelf.find(definition)
 
-    def _execute(self, chunk: Chunk, number: int, positions: deque[int], code: TaskCode) -> None:
+    def _execute(
+        self, chunk: Chunk, number: int, position: int, positions: deque[int], code: TaskCode
+    ) -> None:
         # Local names for everything, and no call that is not needed: at tens of thousands of runs a
         # second an attribute looked up in this loop shows in the profile.
         link, host, execute, invoke = self._link, self._host, code.execute, chunk.invocation
@@ -242,10 +247,6 @@ class Worker:
         size, began = 0, monotonic()
         flush_at = began + FLUSH_NS
         while True:
-            try:
-                position = next_one()
-            except IndexError:
-                return
             note_run(board, 0, number, position, began)
             try:
                 invocation = invoke(position)
@@ -276,6 +277,10 @@ class Worker:
                 if link.torn:
                     return
                 size, flush_at = 0, now + FLUSH_NS
+            try:
+                position = next_one()
+            except IndexError:
+                return
 
     def _note_copy(self, outcome: Outcome) -> None:
         """Let the exit code of a copy say whether its run has failed: there is no report of it."""

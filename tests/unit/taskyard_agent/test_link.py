@@ -90,16 +90,24 @@ def test_log_records_are_sent_before_results(ends: Ends) -> None:
 
 def test_the_unstarted_tail_is_taken_back(ends: Ends) -> None:
     positions = ends.link.begin(3, 0, 5)
-    assert [positions.popleft(), positions.popleft()] == [0, 1]
+    assert positions is not None
+    assert positions.popleft() == 1
     assert ends.ask(3) == (3, 2)
+    assert not positions
+
+
+def test_the_first_run_of_a_chunk_has_started_with_it(ends: Ends) -> None:
+    """Its code may take long to load, and the board says that it executes."""
+    positions = ends.link.begin(3, 2, 5)
+    assert ends.ask(3) == (3, 3)
     assert not positions
 
 
 def test_a_chunk_that_has_not_been_read_is_taken_back_whole(ends: Ends) -> None:
     ends.link.begin(3, 0, 1)
     assert ends.ask(4) == (4, 0)
-    assert list(ends.link.begin(4, 0, 9)) == []
-    assert list(ends.link.begin(5, 0, 2)) == [0, 1]
+    assert ends.link.begin(4, 0, 9) is None
+    assert list(ends.link.begin(5, 0, 3) or ()) == [1, 2]
 
 
 def test_nothing_is_taken_back_of_a_chunk_that_is_done(ends: Ends) -> None:
