@@ -36,13 +36,7 @@ _MADE: Final = {
     "NEWOBJ_EX": 3,
     "BINPERSID": 1,
 }
-_MADE_SINCE_MARK: Final = {
-    "TUPLE": "TUPLE",
-    "LIST": "LIST",
-    "DICT": "DICT",
-    "FROZENSET": "FROZENSET",
-    "OBJ": "OBJ",
-}
+_MADE_SINCE_MARK: Final = frozenset({"TUPLE", "LIST", "DICT", "FROZENSET", "OBJ"})
 _EMPTY: Final = {"EMPTY_TUPLE": "TUPLE", "EMPTY_LIST": "LIST", "EMPTY_DICT": "DICT", "EMPTY_SET": "EMPTY_SET"}
 _TUPLES: Final = {"TUPLE1": "TUPLE", "TUPLE2": "TUPLE", "TUPLE3": "TUPLE"}
 _PUT: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
@@ -103,7 +97,7 @@ class _Reading:
             self._stack[-1].parts += stack
         elif name in _MADE_SINCE_MARK:
             self._stack = self._marks.pop()
-            self._stack.append(_Node(_MADE_SINCE_MARK[name], stack))
+            self._stack.append(_Node(name, stack))
         elif name in _ADDED:
             added = [stack.pop() for _ in range(_ADDED[name])][::-1]
             stack[-1].parts += [_Node(name, added)] if name == "BUILD" else added

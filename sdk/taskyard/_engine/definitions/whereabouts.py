@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from taskyard_contract.world.script_names import SCRIPT
+from taskyard_contract.world.script_names import is_of_a_script
 
 MOST_BYTES: Final = 4_096
 """A longer one is not recorded: no file has such a path."""
@@ -23,7 +23,7 @@ def entrypoint_of(fn: Callable[..., Any]) -> str:
     spec = getattr(module, "__spec__", None)
     if name == "__main__" and spec is not None:  # python -m
         name = spec.name
-    elif name == "__main__" or name.startswith(SCRIPT):
+    elif is_of_a_script(name):
         file = getattr(module, "__file__", None)
         name = os.path.realpath(file) if isinstance(file, str) and os.path.isfile(file) else ""
     found = f"{name}:{qualname}" if name else ""
