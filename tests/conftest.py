@@ -51,6 +51,7 @@ def _no_logging_leaks() -> Iterator[None]:
     """Undo what a test, or code it called, did to loggers: later tests read what is logged."""
     ours = logging.getLogger("taskyard")
     before = ours.handlers[:], ours.propagate, ours.level
+    ours.propagate = True  # or pytest listens here as well, and a test that has it propagate hears all twice
     yield
     ours.handlers[:], ours.propagate = before[0], before[1]
     ours.setLevel(before[2])
